@@ -1,0 +1,4 @@
+all:
+	@test -d build || meson setup build
+	@ninja -C build
+.PHONY: all

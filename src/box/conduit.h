@@ -1,0 +1,27 @@
+/* The conduit: a process of its own that parses every byte the guest says. It joins clients (nixbox run, shell, cp) to
+ * sessions in the guest, enforces credit, and passes small checked messages to the supervisor. It opens nothing, knows no
+ * secret, and when it meets a byte that the protocol does not allow it ends, and the box with it. */
+#pragma once
+#include "base/error.h"
+
+/* Descriptor numbers the conduit is started with. */
+#define CONDUIT_FD_GUEST 3   /* stream socket to QEMU's control port */
+#define CONDUIT_FD_SUPER 4   /* stream socketpair: wire frames to and from the supervisor (stream 0 traffic) */
+#define CONDUIT_FD_CLIENTS 5 /* seqpacket socketpair: each message is one client connection (SCM_RIGHTS) */
+#define CONDUIT_FD_LOG 6
+
+/* Supervisor to conduit, on FD_SUPER: WIRE_MOUNT, WIRE_UNMOUNT, WIRE_TIME, WIRE_STATS, WIRE_RECLAIM, WIRE_SHUTDOWN are passed
+ * to the guest. Conduit to supervisor: READY, REPLY, STATS_REPLY, BYE from the guest once checked, and WIRE_EXIT frames with
+ * the host-side session number in the stream field when a session ended (for the event log).
+ * (SETUP, which carries secrets, is written to the guest by the supervisor before the conduit gets the descriptor.) */
+
+/** Body of the process `nixbox @conduit`. Does not return but with an exit status. */
+int conduit_main(void);
+
+/** For the supervisor: starts the process with these ends; the descriptors are borrowed. */
+#include "box/jail.h"
+struct conduit_spec {
+        int guest_fd, super_fd, clients_fd, log_fd;
+        unsigned unused_id;
+};
+int conduit_spawn(const struct conduit_spec *spec, struct jail_child *ret, struct nb_error *err);

@@ -1,0 +1,68 @@
+/* Jails: a typed plan of what a child process gets (namespaces, ids, mounts, descriptors, limits, system calls), which can
+ * be printed and tested without privilege, and the one function that carries it out in named phases. A phase that fails
+ * stops the start; nothing runs half-jailed. */
+#pragma once
+#include <stdbool.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+
+enum jail_ids {
+        JAIL_IDS_CALLER, /* uid 0 inside is the caller outside; the only map an ordinary user can make */
+        JAIL_IDS_ALL,    /* every id as itself (real root only; for virtiofsd) */
+        JAIL_IDS_UNUSED, /* real root: an id that nobody has, one per box; ordinary user: as JAIL_IDS_CALLER */
+};
+enum jail_mount_kind { JAIL_BIND, JAIL_TMPFS, JAIL_DIR, JAIL_SYMLINK };
+struct jail_mount {
+        enum jail_mount_kind kind;
+        const char *source; /* BIND: path seen by the supervisor; SYMLINK: what it points at */
+        const char *target; /* absolute, inside the jail */
+        bool write;         /* default read-only; always nosuid,nodev */
+        bool recursive;     /* BIND: with everything mounted below, and slave propagation of later mounts */
+        bool exec;          /* default noexec for TMPFS; BIND keeps exec only where true */
+};
+struct jail_fd {
+        int fd;
+        int as;
+}; /* descriptor `fd` becomes number `as`; everything else is closed */
+struct jail_limit {
+        int resource;
+        rlim_t value;
+};
+enum jail_seccomp {
+        JAIL_SECCOMP_NONE,
+        JAIL_SECCOMP_VIRTIOFSD, /* no set-id bits, devices, extended attributes; openat2 looks absent so that modes are visible
+                                 */
+        JAIL_SECCOMP_QEMU,      /* deny-list under QEMU's own filter */
+};
+struct jail_plan {
+        const char *name; /* "qemu", "virtiofsd": for messages and logs */
+        enum jail_ids ids;
+        unsigned unused_id; /* for JAIL_IDS_UNUSED as real root */
+        bool keep_caps;     /* capabilities inside its own user namespace (virtiofsd needs them); else none, for ever */
+        bool keep_mounts;   /* test aid: never set in the product */
+        struct jail_mount *mounts;
+        size_t n_mounts;
+        struct jail_fd *fds;
+        size_t n_fds;
+        struct jail_limit *limits;
+        size_t n_limits;
+        enum jail_seccomp seccomp;
+        char **argv; /* argv[0]: absolute path inside the jail */
+        char **env;
+};
+struct jail_child {
+        pid_t pid;
+        int pidfd;
+};
+
+/** The plan as text, a line a decision, for `up --dry-run` and for tests. New string. */
+char *jail_describe(const struct jail_plan *plan);
+/** Starts the program in its jail; it is killed when the calling process dies. Must be called from the main thread of a
+ *  process that owns its user and mount namespace. On failure names the phase; nothing is left running. */
+int jail_spawn(const struct jail_plan *plan, struct jail_child *ret, struct nb_error *err);
+/** For nixbox's own children, which load their libraries first: gives up everything but the descriptors listed (kept under
+ *  their own numbers), the file system, the network and all system calls that the NULL-terminated list of names does not
+ *  allow. Called by the child itself. */
+int jail_enter_self(const int *keep_fds, size_t n_keep, const char *const *allow_syscalls, struct nb_error *err);

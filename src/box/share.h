@@ -1,0 +1,34 @@
+/* The share tree: one tmpfs that virtiofsd serves, with each mount attached under an id ("m0", "m1", …). Lives in the
+ * supervisor's mount namespace; virtiofsd sees a read-only slave of it in a child user namespace and nothing else. */
+#pragma once
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "box/jail.h"
+
+struct share;
+
+/** Makes the tree in the calling process's own mount namespace. `dir` is an existing folder to mount it on. */
+int share_new(const char *dir, struct share **ret, struct nb_error *err);
+void share_free(struct share *s);
+/** For the command that asks for a mount (up, mount), run with its own view of the file system: opens `path` as a detached
+ *  recursive mount tree in a short-lived child with namespaces of its own. Returns the descriptor in *ret_fd, and whether
+ *  it is a single file. */
+int share_open_tree(const char *path, int *ret_fd, bool *ret_is_file, struct nb_error *err);
+/** Attaches a detached tree under a new id; nosuid, nodev, and read-only unless `write`, on every mount in it; flags a
+ *  source mount had are kept. Takes ownership of tree_fd. Writes the id ("m0") to ret_id[16]. */
+int share_attach(struct share *s, int tree_fd, bool is_file, bool write, char ret_id[16], struct nb_error *err);
+/** Detaches an id. -EBUSY while anything in the guest or virtiofsd still uses it. */
+int share_detach(struct share *s, const char *id, struct nb_error *err);
+/** Plan for virtiofsd on this tree: its jail, its arguments. `listen_fd` is a listening unix socket. As an ordinary user
+ *  every file belongs to the caller outside and to guest_uid:guest_gid inside. The plan borrows from `s`. */
+struct share_daemon {
+        const char *runtime;
+        int listen_fd;
+        unsigned guest_uid, guest_gid;
+        int log_fd;
+};
+int share_daemon_plan(struct share *s, const struct share_daemon *d, struct jail_plan **ret, struct nb_error *err);
+void jail_plan_free(struct jail_plan *plan);
+/** Descriptors virtiofsd holds now and its hard limit (from /proc/PID). Returns 0 or -errno. */
+int share_fd_use(pid_t virtiofsd, unsigned long *ret_held, unsigned long *ret_limit);

@@ -1,0 +1,93 @@
+/* nixbox.yaml resolved to one struct. Loading parses YAML with positions, merges profiles, checks types, fills defaults
+ * and checks what can be checked without starting anything. Every error has file:line:column and the way out. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+struct config_pos {
+        const char *file;      /* owned by the config; "default" for built-in values */
+        unsigned line, column; /* from 1; 0 for built-in values */
+};
+
+struct config_mount {
+        char *source; /* absolute, normalized; exists (checked at load) */
+        char *target; /* absolute, normalized */
+        bool write;
+        bool is_file;
+        struct config_pos pos;
+};
+
+enum config_base { CONFIG_BASE_DEBIAN, CONFIG_BASE_OCI, CONFIG_BASE_NIX, CONFIG_BASE_DIR };
+struct config_image {
+        enum config_base kind;
+        char *base;      /* as written: "debian-13" */
+        char **packages; /* sorted, without duplicates */
+        char **npm;
+};
+
+enum config_network { CONFIG_NET_OFF, CONFIG_NET_FILTERED, CONFIG_NET_OPEN };
+
+enum config_secret_from { CONFIG_SECRET_ENV, CONFIG_SECRET_FILE, CONFIG_SECRET_COMMAND };
+struct config_secret {
+        char *name; /* the variable inside */
+        enum config_secret_from from;
+        char *arg; /* variable, absolute path, or shell command */
+        char **hosts;
+        struct config_pos pos;
+};
+
+struct config_hook {
+        char *command;
+        struct config_pos pos;
+};
+
+struct config {
+        char *file;      /* absolute path of nixbox.yaml */
+        char *dir;       /* its folder */
+        char *name;      /* box name */
+        char **profiles; /* as named */
+        struct config_image image;
+        unsigned cpus;
+        uint64_t memory; /* bytes */
+        uint64_t disk;   /* bytes, 0: scratch space in memory */
+        struct config_mount *mounts;
+        size_t n_mounts;
+        enum config_network network;
+        struct config_pos network_pos;
+        char **env; /* "NAME=value" */
+        struct config_secret *secrets;
+        size_t n_secrets;
+        struct config_hook *setup; /* commands in the guest, once per boot */
+        size_t n_setup;
+        struct config_hook *pre_up, *post_up, *pre_down, *post_down; /* on the host */
+        size_t n_pre_up, n_post_up, n_pre_down, n_post_down;
+        struct config_tree *tree; /* the merged document with the origin of each value; for `nixbox config` and the hash */
+};
+
+/** Finds the nearest nixbox.yaml from `dir` upward. Returns a new string; -ENOENT with a hint to run `nixbox init`. */
+int config_find(const char *dir, char **ret_file, struct nb_error *err);
+/** Loads, merges, checks. With `for_start`, also checks what only a start needs (mount sources exist, secrets can be
+ *  read, network mode is supported). The result is freed with config_free(). */
+int config_load(const char *file, bool for_start, struct config **ret, struct nb_error *err);
+/** Only the box's name (cheap; for verbs that act on a running box). New string. */
+int config_box_name(const char *file, char **ret, struct nb_error *err);
+void config_free(struct config *c);
+static inline void config_freep(struct config **c) {
+        config_free(*c);
+}
+
+/** One mount from the command line: "SOURCE[:TARGET][:rw|:ro]"; SOURCE relative to `dir`. */
+int config_parse_mount(const char *spec, const char *dir, struct config_mount *ret, struct nb_error *err);
+void config_mount_clear(struct config_mount *m);
+
+/** The resolved config for people (each value with where it came from) or as JSON. New string. */
+char *config_to_text(const struct config *c, bool json);
+/** SHA-256 of the resolved config in canonical form, and the same form itself (for the diff). */
+void config_hash(const struct config *c, char ret_hex[65]);
+
+/** Reads a secret's value as the config says. `ret` is the caller's; wipe it with explicit_bzero before freeing. */
+int config_secret_read(const struct config_secret *s, const struct config *c, char **ret, size_t *ret_len,
+                       struct nb_error *err);

@@ -1,0 +1,31 @@
+/* Images: what a box boots from. The runtime (QEMU, virtiofsd and the tools that decide bits), the kernel and initramfs,
+ * and the root file system a config asks for; built when missing, kept by digest in the data folder, never changed. */
+#pragma once
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "config/config.h"
+
+struct image {
+        char *runtime; /* folder: the jail's root, holds usr/bin/qemu-system-x86_64, usr/libexec/virtiofsd, … */
+        char *vmlinux; /* ELF kernel (PVH) */
+        char *initrd;  /* initramfs: modules and agent */
+        char *rootfs;  /* EROFS file */
+        char *digest;  /* "sha256:…" of the root file system */
+        char *runtime_digest, *kernel_digest;
+        char **env; /* PATH and the like from the image ("NAME=value"); may be NULL */
+};
+
+/** Called with what is going on, for a progress line: step name, detail (may be NULL), bytes done and expected (0: unknown). */
+struct image_progress {
+        void (*step)(void *user, const char *step, const char *detail, unsigned long long done, unsigned long long total);
+        void *user;
+};
+
+/** Builds what is missing and returns paths. With `force`, builds the guest image again. Two callers at once share the work. */
+int image_ensure(const struct config *c, bool force, const struct image_progress *progress, struct image **ret,
+                 struct nb_error *err);
+void image_free(struct image *i);
+static inline void image_freep(struct image **i) {
+        image_free(*i);
+}
