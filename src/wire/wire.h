@@ -15,6 +15,8 @@
 #define WIRE_HOST_MAX (1024u * 1024u) /* any frame that the host sends (SETUP and OPEN may be large) */
 #define WIRE_WINDOW (256u * 1024u)    /* first credit of each byte stream, granted by its receiver */
 #define WIRE_STREAMS_MAX 4096u        /* sessions open at once */
+#define WIRE_STATUS_MAX 255u          /* exit status in EXIT */
+#define WIRE_SIGNAL_MAX 64u           /* signal number in EXIT and SIGNAL */
 
 /* Frames. Stream 0 is the box itself; a session's stream id is chosen by the host, never 0, and not used again until the
  * guest has sent EXIT for it. Request ids of MOUNT, UNMOUNT, STATS and RECLAIM travel in the stream field. */
@@ -78,6 +80,7 @@ enum wire_tag {
         WIRE_T_MEM_AVAILABLE,
         WIRE_T_MEM_CACHED, /* u64 bytes */
         WIRE_T_PHASE,      /* "name=microseconds" of the guest's start; may repeat */
+        WIRE_T_LAST = WIRE_T_PHASE,
 };
 #define WIRE_MOUNT_FILE 1u  /* the entry is a single file, not a folder */
 #define WIRE_MOUNT_WRITE 2u /* informs the guest only; the host enforces it */
@@ -93,16 +96,19 @@ struct wire_frame {
 };
 
 /** Takes the next whole frame off the front of `in` without consuming it. Returns the number of bytes the frame occupies
- *  (consume them when done), 0 if more bytes are needed, -EPROTO if the header is not valid (length above `max_payload`,
- *  reserved field not zero, unknown type). */
+ *  (consume them when done), 0 if more bytes are needed, -EPROTO if the header is not valid (length above `max_payload`, or
+ *  above WIRE_DATA_MAX for DATA; reserved field not zero; unknown type; a channel the type does not have). */
 int wire_parse(const struct nb_buf *in, uint32_t max_payload, struct wire_frame *ret);
 /** Appends a whole frame. */
 void wire_put(struct nb_buf *out, uint8_t type, uint8_t channel, uint32_t stream, const void *payload, size_t len);
 void wire_put_u32(struct nb_buf *out, uint8_t type, uint8_t channel, uint32_t stream, uint32_t value);
 void wire_put_u64(struct nb_buf *out, uint8_t type, uint32_t stream, uint64_t value);
-/** Payload of fixed integers. -EPROTO if the length is not exactly the size. */
+void wire_put_resize(struct nb_buf *out, uint32_t stream, uint16_t rows, uint16_t cols);
+void wire_put_exit(struct nb_buf *out, uint32_t stream, uint32_t status, uint32_t signal);
+/** Payload of fixed integers. -EPROTO if the length is not exactly the size, or an exit status or signal out of range. */
 int wire_get_u32(const struct wire_frame *f, uint32_t *ret);
 int wire_get_u64(const struct wire_frame *f, uint64_t *ret);
+int wire_get_resize(const struct wire_frame *f, uint16_t *ret_rows, uint16_t *ret_cols);
 int wire_get_exit(const struct wire_frame *f, uint32_t *ret_status, uint32_t *ret_signal);
 
 /* Builder for TLV payloads. */
@@ -122,7 +128,7 @@ struct wire_reader {
         size_t left;
 };
 void wire_reader_init(struct wire_reader *r, const void *payload, size_t len);
-/** 1: a field was read; 0: end; -EPROTO: malformed. */
+/** 1: a field was read; 0: end; -EPROTO: malformed, or a tag that does not exist. */
 int wire_next(struct wire_reader *r, struct wire_field *ret);
 /** The field's value. -EPROTO if its length does not fit the type; for strings also if it holds a NUL byte. */
 int wire_field_u32(const struct wire_field *f, uint32_t *ret);
