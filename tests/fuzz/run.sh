@@ -2,8 +2,8 @@
 # run.sh TARGET CORPUS: fuzzes for FUZZ_SECONDS (default 5) from the stored seeds. New inputs stay in a folder beside the
 # target, so that a second run goes on where the first one stopped; an input that fails is kept there as well.
 set -eu
-target=$1
-seeds=$2
+target=$(realpath "$1")
+seeds=$(realpath "$2")
 found="$target.found"
 mkdir -p "$found"
 cd "$found"
