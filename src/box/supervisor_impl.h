@@ -1,0 +1,195 @@
+/* What the files of the supervisor share; nobody else includes this. One struct supervisor per process:
+ *   supervisor_start.c    the caller's half: prepares, starts the process, follows it
+ *   supervisor_message.c  the message between the two halves
+ *   supervisor.c          the process: namespaces, children, the way up and the way down
+ *   supervisor_setup.c    the SETUP frame for the guest
+ *   supervisor_control.c  the control socket: connections and requests
+ *   supervisor_guest.c    what the conduit passes on from the guest, and requests to it
+ *   supervisor_watch.c    children's deaths, timers, clock, memory, the runtime folder
+ *   supervisor_log.c      output of guest and children into files that cannot grow without bound */
+#pragma once
+#include <event2/event.h>
+#include <jansson.h>
+#include <sys/queue.h>
+
+#include "base/buf.h"
+#include "box/control.h"
+#include "box/events.h"
+#include "box/jail.h"
+#include "box/share.h"
+#include "box/supervisor.h"
+#include "wire/wire.h"
+
+/* Descriptor numbers the supervisor is started with. */
+#define SUPER_FD_START 3 /* stream socket to the starting command */
+#define SUPER_FD_LOCK 4  /* the locks, see state.h */
+#define SUPER_FD_STATE 5
+#define SUPER_FD_CONTROL 6 /* listening control socket */
+
+/* Limits. */
+#define SUPER_MOUNTS_MAX 1024
+#define SUPER_MESSAGE_MAX (4u * 1024u * 1024u)
+
+/* ---- the message between the halves */
+struct start_mount {
+        char *source, *target;
+        bool write, is_file;
+        int fd;      /* detached tree; -1 once attached */
+        char id[16]; /* share entry, once attached */
+};
+struct start_message {
+        char *name, *runtime, *state, *control; /* as in struct box_paths */
+        struct image image;
+        struct accel accel;
+        unsigned cpus;
+        uint64_t memory, disk;
+        bool disk_file; /* state/disk.raw is the scratch disk */
+        unsigned uid, gid;
+        char *user, *home, *timezone;
+        char *config_file, *config_hash;
+        enum config_network network;
+        char **env;
+        char **secret_names;
+        char **secrets; /* "NAME=value"; wiped as soon as the guest has them */
+        struct start_mount *mounts;
+        size_t n_mounts;
+};
+int start_message_send(int sock, const struct start_message *m, struct nb_error *err);
+int start_message_receive(int sock, struct start_message *ret, struct nb_error *err);
+void start_message_wipe_secrets(struct start_message *m);
+void start_message_clear(struct start_message *m);
+
+/* ---- the process */
+enum child_role { CHILD_VIRTIOFSD, CHILD_QEMU, CHILD_CONDUIT, CHILD_COUNT };
+struct child {
+        struct supervisor *super;
+        const char *name;
+        struct jail_child proc; /* pid 0: not started, or reaped */
+        struct event *event;
+        bool died;
+        bool by_signal;
+        int status; /* exit status or signal number */
+};
+
+/* An output that is read line by line into a bounded file. */
+struct capture {
+        struct supervisor *super;
+        const char *name;
+        int fd;
+        struct event *event;
+        struct nb_buf line;
+        struct log_file *file; /* NULL: into the box's log */
+};
+struct log_file {
+        char *path;
+        int fd;
+        uint64_t size, limit;
+};
+
+enum super_phase { SUPER_BOOTING, SUPER_READY, SUPER_UP, SUPER_ENDING, SUPER_KILLING, SUPER_OVER };
+
+/* A session in the guest, for the event log. */
+struct super_session {
+        TAILQ_ENTRY(super_session) link;
+        uint32_t id;
+        uint64_t since_ms;
+};
+/* A request to the guest that waits for its REPLY. */
+struct super_request {
+        TAILQ_ENTRY(super_request) link;
+        uint32_t id;
+        void (*done)(struct supervisor *s, void *user, int code, const char *text);
+        void *user;
+};
+
+struct supervisor {
+        struct event_base *base;
+        struct start_message m;
+        struct box_paths paths; /* borrows from m */
+        struct box_lock lock;
+        struct events *events;
+        struct share *share;
+        struct vmm_monitor *monitor;
+        struct vmm_memory *memory;
+        struct child child[CHILD_COUNT];
+        struct capture capture[CHILD_COUNT + 1]; /* the last one: the guest's console */
+        struct log_file log, console;
+        char *last_console; /* last line of the guest's console, cleaned */
+
+        enum super_phase phase;
+        uint64_t began_ms, phase_ms, ready_ms;
+        char *reason; /* why the box ends; the first cause wins */
+        char *bye;    /* the guest's own farewell */
+        int end_code; /* errno for the starting command */
+        bool keep_disk;
+
+        int start_fd; /* -1 once the box is up */
+        struct event *start_event;
+
+        int guest_fd; /* our end of the control channel until the conduit has it */
+        struct event *setup_event;
+        struct nb_buf setup;
+
+        int super_fd, clients_fd; /* to the conduit */
+        struct event *guest_read, *guest_write;
+        struct nb_buf guest_in, guest_out;
+        uint32_t next_request, next_session;
+        TAILQ_HEAD(, super_request) requests;
+        TAILQ_HEAD(, super_session) sessions;
+        size_t n_sessions, n_requests;
+        uint64_t sessions_total;
+
+        int control_fd;
+        struct event *control_event;
+        TAILQ_HEAD(, super_client) clients;
+        size_t n_clients;
+
+        struct event *end_timer, *settle_timer, *tick_timer, *clock_event, *place_event, *term_event;
+        int clock_fd, place_fd;
+        unsigned long ticks;
+        uint64_t last_reclaim_ms;
+};
+
+/* supervisor.c */
+void super_phase_done(struct supervisor *s, const char *name);
+/** Begins the end of the box: graceful while the guest listens, then by force. The first reason stays. `code` is the errno
+ *  that a starting command gets. */
+void super_end(struct supervisor *s, int code, const char *fmt, ...) NB_PRINTF(3, 4);
+/** Ends it without asking the guest. */
+void super_kill(struct supervisor *s);
+void super_ready(struct supervisor *s);
+bool super_all_dead(const struct supervisor *s);
+
+/* supervisor_setup.c */
+void setup_build(struct supervisor *s, struct nb_buf *out);
+
+/* supervisor_control.c */
+int control_begin(struct supervisor *s, struct nb_error *err);
+void control_up(struct supervisor *s);
+/** Answers everybody who waits for the end, and closes. */
+void control_over(struct supervisor *s);
+void control_free(struct supervisor *s);
+
+/* supervisor_guest.c */
+int guest_begin(struct supervisor *s, struct nb_error *err);
+void guest_free(struct supervisor *s);
+void guest_send(struct supervisor *s, uint8_t type, uint32_t stream, const void *payload, size_t len);
+/** Sends a request; `done` is called with the guest's answer, or with ECONNRESET when the box ends first. */
+int guest_request(struct supervisor *s, uint8_t type, const void *payload, size_t len,
+                  void (*done)(struct supervisor *, void *, int, const char *), void *user);
+/** The frame for MOUNT, and the TLV of one mount inside SETUP. */
+void guest_mount_tlv(struct nb_buf *out, const struct start_mount *m);
+
+/* supervisor_watch.c */
+int watch_begin(struct supervisor *s, struct nb_error *err);
+int watch_child(struct supervisor *s, enum child_role role, struct nb_error *err);
+void watch_free(struct supervisor *s);
+
+/* supervisor_log.c */
+int log_file_open(struct log_file *f, const char *dir, const char *name, uint64_t limit, struct nb_error *err);
+void log_file_write(struct log_file *f, const void *bytes, size_t len);
+void log_file_close(struct log_file *f);
+/** Makes a pipe; its write end is *ret_write. What is written there goes to `file`, or line by line to the box's log. */
+int capture_begin(struct supervisor *s, size_t index, const char *name, struct log_file *file, int *ret_write,
+                  struct nb_error *err);
+void capture_free(struct capture *c);
