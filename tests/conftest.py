@@ -1,0 +1,82 @@
+"""Fixtures of the end-to-end and escape tests.
+
+  host      a person: root and, in a second round, an ordinary user; host.nixbox("version"), host.folder(), host.terminal()
+  box       a running box with the default config (see harness.py), shared by the tests of a file to save boots; a test may
+            break it, the next one gets it booted anew
+  make_box  make_box(config_text=None, up=True): a box for this test alone
+Both come with `work` (mounted for writing) and `ro` (read-only); box.sh("…") runs a command inside, box.run([...], input=b"")
+gives the whole result. After each box: no process, mount or runtime file may be left, or the test fails.
+"""
+import os
+import sys
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import harness  # noqa: E402
+
+preparation = pytest.StashKey()
+
+
+def pytest_configure(config):
+    if hasattr(config, "workerinput") or config.option.collectonly:
+        return
+    prep = config.stash[preparation] = harness.Preparation()
+    try:
+        prep.prepare()
+    except (RuntimeError, OSError, AssertionError) as e:
+        prep.clean()
+        pytest.exit(f"the tests cannot be prepared: {e}", returncode=3)
+
+
+def pytest_unconfigure(config):
+    if preparation in config.stash:
+        config.stash[preparation].clean()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def subreaper():
+    harness.become_subreaper()
+    yield
+    for box in list(harness.Box.live):
+        box.close()
+
+
+@pytest.fixture(scope="session", params=harness.people())
+def host(request):
+    return harness.Host(request.param, os.environ.get("PYTEST_XDIST_WORKER", "main"))
+
+
+@pytest.fixture(scope="module")
+def shared_box(host, request):
+    box = harness.Box(host, request.module.__name__.removeprefix("test_")[:12].replace("_", "-"),
+                      getattr(request.module, "CONFIG", None))
+    yield box
+    box.close()
+
+
+@pytest.fixture
+def box(shared_box):
+    if not shared_box.supervisor():
+        shared_box.up()
+    return shared_box
+
+
+@pytest.fixture
+def make_box(host):
+    made = []
+
+    def make(config=None, up=True, name="b"):
+        made.append(harness.Box(host, name, config))
+        if up:
+            made[-1].up()
+        return made[-1]
+
+    yield make
+    problems = []
+    for box in reversed(made):
+        try:
+            box.close()
+        except AssertionError as e:
+            problems.append(str(e))
+    assert not problems, "\n".join(problems)
