@@ -34,10 +34,12 @@ struct vmm_spec {
         int log_fd;     /* QEMU's stderr */
         unsigned unused_id;
 };
-/** The jail and argument vector for this machine. Free with jail_plan_free(). */
+/** The jail and argument vector for this machine. The plan borrows from the spec and its image. Free with jail_plan_free(). */
 int vmm_plan(const struct vmm_spec *spec, struct jail_plan **ret, struct nb_error *err);
 
-/* The monitor. Answers are parsed as hostile input: bounded size, checked types. Driven by the owner's event loop. */
+/* The monitor. Answers are parsed as hostile input: bounded size, rate and depth, checked types. Driven by the owner's event
+ * loop. It owns `fd` from a successful vmm_monitor_new() on. After CLOSED or PROTOCOL nothing more comes. The owner may free
+ * it inside the callback. SHUTDOWN's detail is QEMU's word: guest-shutdown, guest-reset, host-qmp-quit, … */
 struct vmm_monitor;
 struct event_base;
 enum vmm_event { VMM_EVENT_READY, VMM_EVENT_SHUTDOWN, VMM_EVENT_RESET, VMM_EVENT_PANIC, VMM_EVENT_CLOSED, VMM_EVENT_PROTOCOL };

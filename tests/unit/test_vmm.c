@@ -1,0 +1,375 @@
+/* QEMU's plan, the accelerator's arithmetic and memo, the QMP parser, the memory figures and the monitor on a socketpair. */
+#include <errno.h>
+#include <event2/event.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/buf.h"
+#include "base/io.h"
+#include "base/mem.h"
+#include "box/accel.h"
+#include "box/memory.h"
+#include "box/vmm.h"
+#include "box/vmm_qmp.h"
+
+/* --- accelerator --- */
+
+static void tsc_is_the_median_of_sane_pairs(void **state) {
+        (void)state;
+        const struct accel_tick pairs[][2] = {
+                { { 1000, 0 }, { 1000 + 11500000, 5000000 } }, /* 2.3 GHz */
+                { { 0, 10 }, { 11500005, 5000010 } },
+                { { 0, 0 }, { 9000000, 5000000 } }, /* disturbed: 1.8 GHz */
+                { { 5, 0 }, { 5, 5000000 } },       /* stood still */
+                { { 0, 7 }, { 11500000, 7 } },      /* no time passed */
+        };
+        assert_int_equal(accel_tsc_khz(pairs, 5), 2300000);
+        assert_int_equal(accel_tsc_khz(pairs, 2), 2300001);
+        assert_int_equal(accel_tsc_khz(pairs + 3, 2), 0);
+        assert_int_equal(accel_tsc_khz(pairs, 0), 0);
+}
+
+static void tsc_does_not_overflow(void **state) {
+        (void)state;
+        const struct accel_tick pairs[][2] = { { { 1, 1 }, { UINT64_MAX / 2, UINT64_MAX / 4 } } };
+        assert_int_equal(accel_tsc_khz(pairs, 1), 2000000);
+}
+
+static void memo_survives_its_file_and_nothing_else_does(void **state) {
+        (void)state;
+        struct accel_memo m = { .key = "boot 10:232 6.82", .verdict = ACCEL_EMULATES, .detail = "too slow" }, back;
+        NB_AUTO_FREE char *text = accel_memo_format(&m);
+        assert_int_equal(accel_memo_parse(text, m.key, &back), 0);
+        assert_int_equal(back.verdict, ACCEL_EMULATES);
+        assert_string_equal(back.detail, "too slow");
+        assert_int_equal(accel_memo_parse(text, "other boot", &back), -EINVAL);
+        for (size_t len = strlen(text); len-- > 0;) {
+                NB_AUTO_FREE char *cut = nb_strndup(text, len);
+                assert_int_equal(accel_memo_parse(cut, m.key, &back), -EINVAL);
+        }
+        const char *bad[] = { "nixbox-accel 2\nboot 10:232 6.82\n1\nx\n", "nixbox-accel 1\nboot 10:232 6.82\n7\nx\n",
+                              "nixbox-accel 1\nboot 10:232 6.82\n1\n\x1b[2J\n", "nixbox-accel 1\nboot 10:232 6.82\n1\nx\ny" };
+        for (size_t i = 0; i < NB_ARRAY_LEN(bad); i++)
+                assert_int_equal(accel_memo_parse(bad[i], m.key, &back), -EINVAL);
+}
+
+static void accelerator_can_be_forced(void **state) {
+        (void)state;
+        struct accel a;
+        NB_AUTO_ERROR err = { 0 };
+        setenv("NIXBOX_ACCEL", "tcg", 1);
+        assert_int_equal(accel_probe(&a, &err), 0);
+        assert_int_equal(a.kind, ACCEL_TCG);
+        assert_non_null(a.why);
+        assert_in_range(a.tsc_khz, 100000, 20000000);
+        accel_clear(&a);
+        setenv("NIXBOX_ACCEL", "xen", 1);
+        assert_int_equal(accel_probe(&a, &err), -EINVAL);
+        assert_non_null(err.hint);
+        unsetenv("NIXBOX_ACCEL");
+}
+
+/* --- plan --- */
+
+static void free_plan(struct jail_plan *plan) {
+        nb_strv_free(plan->argv);
+        nb_strv_free(plan->env);
+        free(plan->mounts);
+        free(plan->fds);
+        free(plan->limits);
+        free(plan);
+}
+
+static struct image test_image = { .runtime = "/data/runtime", .vmlinux = "/data/vmlinux", .initrd = "/data/initrd" };
+
+static struct vmm_spec test_spec(const struct accel *a) {
+        return (struct vmm_spec){ .accel = a,
+                                  .image = &test_image,
+                                  .cpus = 2,
+                                  .memory = 1ull << 30,
+                                  .rootfs_fd = 40,
+                                  .disk_fd = -1,
+                                  .agent_fd = 41,
+                                  .console_fd = 42,
+                                  .qmp_fd = 43,
+                                  .vhost_fd = 44,
+                                  .kvm_fd = -1,
+                                  .log_fd = 45,
+                                  .unused_id = 1 };
+}
+
+static char *joined(const struct vmm_spec *spec) {
+        struct jail_plan *plan = NULL;
+        assert_int_equal(vmm_plan(spec, &plan, NULL), 0);
+        struct nb_buf text = { 0 };
+        for (char **arg = plan->argv; *arg; arg++) {
+                nb_buf_add(&text, *arg, strlen(*arg));
+                nb_buf_add(&text, " ", 1);
+        }
+        nb_buf_add(&text, "", 1);
+        free_plan(plan);
+        return (char *)text.data;
+}
+
+static void plan_passes_everything_as_descriptors(void **state) {
+        (void)state;
+        struct accel tcg = { .kind = ACCEL_TCG, .tsc_khz = 2300000 };
+        struct vmm_spec spec = test_spec(&tcg);
+        struct jail_plan *plan = NULL;
+        assert_int_equal(vmm_plan(&spec, &plan, NULL), 0);
+        assert_int_equal(plan->ids, JAIL_IDS_UNUSED);
+        assert_int_equal(plan->seccomp, JAIL_SECCOMP_QEMU);
+        assert_false(plan->keep_caps);
+        bool seen[64] = { false };
+        for (size_t i = 0; i < plan->n_fds; i++) { /* each number once */
+                assert_in_range(plan->fds[i].as, 0, 63);
+                assert_false(seen[plan->fds[i].as]);
+                seen[plan->fds[i].as] = true;
+        }
+        assert_int_equal(plan->n_fds, 3 + 5);
+        for (size_t i = 0; i < plan->n_mounts; i++)
+                assert_false(plan->mounts[i].write);
+        free_plan(plan);
+        NB_AUTO_FREE char *args = joined(&spec);
+        assert_non_null(strstr(args, "-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny "));
+        assert_non_null(strstr(args, "-accel tcg"));
+        assert_non_null(strstr(args, "tsc_early_khz=2300000 "));
+        assert_null(strstr(args, "node-name=disk"));
+        assert_null(strstr(args, "/data/"));
+}
+
+static void plan_for_kvm_gives_no_hints_about_the_clock(void **state) {
+        (void)state;
+        struct accel kvm = { .kind = ACCEL_KVM };
+        struct vmm_spec spec = test_spec(&kvm);
+        NB_AUTO_ERROR err = { 0 };
+        struct jail_plan *plan = NULL;
+        assert_int_equal(vmm_plan(&spec, &plan, &err), -EINVAL); /* no descriptor */
+        spec.kvm_fd = 50;
+        spec.disk_fd = 51;
+        NB_AUTO_FREE char *args = joined(&spec);
+        assert_non_null(strstr(args, "-accel kvm,device=/dev/fdset/3 "));
+        assert_non_null(strstr(args, "fd=3,set=3"));
+        assert_non_null(strstr(args, "-cpu host"));
+        assert_non_null(strstr(args, "node-name=disk"));
+        assert_null(strstr(args, "tsc_early_khz"));
+}
+
+static void plan_refuses_impossible_machines(void **state) {
+        (void)state;
+        struct accel tcg = { .kind = ACCEL_TCG };
+        struct vmm_spec spec = test_spec(&tcg);
+        struct jail_plan *plan = NULL;
+        NB_AUTO_ERROR err = { 0 };
+        spec.memory = 1 << 20;
+        assert_int_equal(vmm_plan(&spec, &plan, &err), -EINVAL);
+        assert_non_null(strstr(err.hint, "machine.memory"));
+        spec = test_spec(&tcg);
+        spec.cpus = 0;
+        assert_int_equal(vmm_plan(&spec, &plan, &err), -EINVAL);
+        assert_non_null(strstr(err.hint, "machine.cpus"));
+}
+
+/* --- QMP --- */
+
+static int parse(const char *text, struct qmp_message *m) {
+        NB_AUTO_BUF in = { 0 };
+        nb_buf_add(&in, text, strlen(text));
+        return qmp_next(&in, m);
+}
+
+static void qmp_reads_what_qemu_says(void **state) {
+        (void)state;
+        struct qmp_message m;
+        assert_int_equal(parse("{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 13}}, \"capabilities\": [\"oob\"]}}\r\n", &m),
+                         1);
+        assert_int_equal(m.kind, QMP_GREETING);
+        assert_int_equal(parse("{\"return\": {\"actual\": 1073741824}, \"id\": 7}\r\n", &m), 1);
+        assert_int_equal(m.kind, QMP_RETURN);
+        assert_int_equal(m.id, 7);
+        assert_true(m.has_actual);
+        assert_int_equal(m.actual, 1073741824);
+        assert_int_equal(parse("{\"timestamp\": {\"seconds\": 1}, \"event\": \"SHUTDOWN\", \"data\": "
+                               "{\"guest\": true, \"reason\": \"guest-shutdown\"}}\r\n",
+                               &m),
+                         1);
+        assert_int_equal(m.event, QMP_EVENT_SHUTDOWN);
+        assert_string_equal(m.detail, "guest-shutdown");
+        assert_int_equal(parse("{\"event\": \"NEW_THING\"}\n", &m), 1);
+        assert_int_equal(m.event, QMP_EVENT_OTHER);
+        assert_int_equal(parse("{\"id\": 2, \"error\": {\"class\": \"X\", \"desc\": \"a\\u001bb\"}}\n", &m), 1);
+        assert_int_equal(m.kind, QMP_ERROR);
+        assert_string_equal(m.detail, "a\\x1bb");
+        assert_int_equal(parse("{\"event\": \"RES", &m), 0);
+}
+
+static void qmp_refuses_everything_else(void **state) {
+        (void)state;
+        static const char *const bad[] = {
+                "\n",
+                "[]\n",
+                "{}\n",
+                "nonsense\n",
+                "{\"event\": 3}\n",
+                "{\"return\": {}, \"error\": {}}\n",
+                "{\"return\": {}, \"id\": -1}\n",
+                "{\"return\": {\"actual\": \"much\"}}\n",
+                "{\"return\": {\"actual\": -5}}\n",
+                "{\"error\": []}\n",
+                "{\"QMP\": 1}\n",
+                "{\"event\": \"A\", \"event\": \"B\"}\n",
+                "{\"return\": 1e999}\n",
+                "{\"return\": [[[[[[[[[[[[[[]]]]]]]]]]]]]]}\n",
+        };
+        struct qmp_message m;
+        for (size_t i = 0; i < NB_ARRAY_LEN(bad); i++)
+                assert_int_equal(parse(bad[i], &m), -EPROTO);
+        NB_AUTO_FREE char *line = nb_calloc(QMP_LINE_MAX + 1, 1);
+        memset(line, ' ', QMP_LINE_MAX);
+        assert_int_equal(parse(line, &m), -EPROTO);
+        line[QMP_LINE_MAX - 1] = 0;
+        assert_int_equal(parse(line, &m), 0);
+}
+
+static void qmp_floods_are_noticed(void **state) {
+        (void)state;
+        struct qmp_meter m = { .last_ms = 1000 };
+        for (unsigned i = 0; i < QMP_BURST; i++)
+                assert_true(qmp_meter_take(&m, 1000));
+        assert_false(qmp_meter_take(&m, 1000));
+        struct qmp_meter slow = { 0 };
+        for (unsigned i = 0; i < 10 * QMP_BURST; i++)
+                assert_true(qmp_meter_take(&slow, 1000u * i / QMP_RATE));
+}
+
+/* --- monitor --- */
+
+struct seen {
+        enum vmm_event events[8];
+        char details[8][QMP_DETAIL];
+        int count;
+        struct vmm_monitor **free_at_once;
+};
+
+static void on_event(void *user, enum vmm_event event, const char *detail) {
+        struct seen *s = user;
+        assert_in_range(s->count, 0, 7);
+        s->events[s->count] = event;
+        (void)snprintf(s->details[s->count++], QMP_DETAIL, "%s", detail);
+        if (s->free_at_once) {
+                vmm_monitor_free(*s->free_at_once);
+                *s->free_at_once = NULL;
+        }
+}
+
+/* Runs a monitor against a QEMU that says `script` and closes; returns what the monitor wrote (new string). */
+static char *converse(const char *script, struct seen *seen, bool free_at_once) {
+        int pair[2];
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+        struct event_base *base = event_base_new();
+        struct vmm_monitor *m = NULL;
+        if (free_at_once)
+                seen->free_at_once = &m;
+        struct vmm_monitor_ops ops = { on_event, seen };
+        assert_int_equal(vmm_monitor_new(base, pair[0], &ops, &m, NULL), 0);
+        vmm_monitor_balloon(m, 123);
+        assert_int_equal(nb_write_all(pair[1], script, strlen(script)), 0);
+        (void)event_base_loop(base, EVLOOP_NONBLOCK);
+        assert_int_equal(shutdown(pair[1], SHUT_WR), 0);
+        for (int i = 0; i < 20 && m; i++)
+                (void)event_base_loop(base, EVLOOP_NONBLOCK);
+        vmm_monitor_free(m);
+        char *wrote = NULL;
+        assert_int_equal(nb_read_fd(pair[1], 4096, &wrote, NULL), 0);
+        nb_close(pair[1]);
+        event_base_free(base);
+        return wrote;
+}
+
+static void monitor_negotiates_and_reports(void **state) {
+        (void)state;
+        struct seen seen = { 0 };
+        NB_AUTO_FREE char *wrote = converse("{\"QMP\": {}}\n{\"return\": {}, \"id\": 1}\n{\"error\": {}, \"id\": 2}\n"
+                                            "{\"event\": \"SHUTDOWN\", \"data\": {\"reason\": \"guest-reset\"}}\n",
+                                            &seen, false);
+        assert_string_equal(wrote, "{\"execute\":\"qmp_capabilities\",\"id\":1}\n"
+                                   "{\"execute\":\"balloon\",\"id\":2,\"arguments\":{\"value\":123}}\n");
+        assert_int_equal(seen.count, 3);
+        assert_int_equal(seen.events[0], VMM_EVENT_READY);
+        assert_int_equal(seen.events[1], VMM_EVENT_SHUTDOWN);
+        assert_string_equal(seen.details[1], "guest-reset");
+        assert_int_equal(seen.events[2], VMM_EVENT_CLOSED);
+}
+
+static void monitor_ends_at_the_first_wrong_word(void **state) {
+        (void)state;
+        static const char *const scripts[] = {
+                "hello\n",
+                "{\"event\": \"RESET\"}\n",
+                "{\"QMP\": {}}\n{\"QMP\": {}}\n",
+                "{\"QMP\": {}}\n{\"error\": {}, \"id\": 1}\n",
+        };
+        for (size_t i = 0; i < NB_ARRAY_LEN(scripts); i++)
+                for (int freeing = 0; freeing < 2; freeing++) {
+                        struct seen seen = { 0 };
+                        NB_AUTO_FREE char *wrote = converse(scripts[i], &seen, freeing);
+                        assert_int_equal(seen.count, 1);
+                        assert_int_equal(seen.events[0], VMM_EVENT_PROTOCOL);
+                }
+}
+
+static void monitor_ends_a_flood(void **state) {
+        (void)state;
+        NB_AUTO_BUF script = { 0 };
+        nb_buf_add(&script, "{\"QMP\": {}}\n", 12);
+        for (unsigned i = 0; i < QMP_BURST + 10; i++)
+                nb_buf_add(&script, "{\"event\":\"X\"}\n", 14);
+        nb_buf_add(&script, "", 1);
+        struct seen seen = { 0 };
+        NB_AUTO_FREE char *wrote = converse((const char *)nb_buf_bytes(&script), &seen, false);
+        assert_int_equal(seen.count, 1);
+        assert_int_equal(seen.events[0], VMM_EVENT_PROTOCOL);
+}
+
+/* --- memory --- */
+
+static void memory_figures_come_from_status(void **state) {
+        (void)state;
+        const char *text = "Name:\tRssAnon: 9 kB\nVmRSS:\t 900 kB\nRssAnon:\t     100 kB\nRssFile:\t      20 kB\n"
+                           "RssShmem:\t     300 kB\nThreads:\t4\n";
+        uint64_t guest, own;
+        assert_int_equal(memory_parse_status(text, &guest, &own), 0);
+        assert_int_equal(guest, 300 * 1024);
+        assert_int_equal(own, 120 * 1024);
+        assert_int_equal(memory_parse_status("RssAnon: 1 kB\n", &guest, &own), -EINVAL);
+        assert_int_equal(memory_parse_status("RssAnon: 1 kB\nRssFile: x kB\nRssShmem: 1 kB\n", &guest, &own), -EINVAL);
+        assert_int_equal(vmm_memory_use(getpid(), &guest, &own), 0);
+        assert_true(own > 0);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(tsc_is_the_median_of_sane_pairs),
+                cmocka_unit_test(tsc_does_not_overflow),
+                cmocka_unit_test(memo_survives_its_file_and_nothing_else_does),
+                cmocka_unit_test(accelerator_can_be_forced),
+                cmocka_unit_test(plan_passes_everything_as_descriptors),
+                cmocka_unit_test(plan_for_kvm_gives_no_hints_about_the_clock),
+                cmocka_unit_test(plan_refuses_impossible_machines),
+                cmocka_unit_test(qmp_reads_what_qemu_says),
+                cmocka_unit_test(qmp_refuses_everything_else),
+                cmocka_unit_test(qmp_floods_are_noticed),
+                cmocka_unit_test(monitor_negotiates_and_reports),
+                cmocka_unit_test(monitor_ends_at_the_first_wrong_word),
+                cmocka_unit_test(monitor_ends_a_flood),
+                cmocka_unit_test(memory_figures_come_from_status),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
