@@ -1,0 +1,208 @@
+/* Unpacking and sealing folders (see tree.h). */
+#include "image/tree.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/buf.h"
+#include "base/io.h"
+#include "base/mem.h"
+#include "base/paths.h"
+#include "base/text.h"
+
+#define TAR_BLOCK (128u * 1024u)
+#define TREE_ENTRIES_MAX 20000u /* files in a sealed folder */
+#define TREE_DEPTH_MAX 32u
+
+static void archive_readp(struct archive **a) {
+        if (*a)
+                archive_read_free(*a);
+}
+#define AUTO_ARCHIVE __attribute__((cleanup(archive_readp))) struct archive
+
+int tree_parents(const char *path) {
+        NB_AUTO_FREE char *copy = nb_strdup(path);
+        char *slash = strrchr(copy, '/');
+        if (!slash || slash == copy)
+                return 0;
+        *slash = 0;
+        return nb_mkdirs(copy, 0755);
+}
+
+static int unpack_file(struct archive *a, struct archive_entry *e, const char *to) {
+        mode_t mode = (archive_entry_perm(e) & 0111) ? 0755 : 0644;
+        NB_AUTO_CLOSE int fd = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
+        if (fd < 0)
+                return -errno;
+        if (archive_read_data_into_fd(a, fd) != ARCHIVE_OK)
+                return archive_errno(a) > 0 ? -archive_errno(a) : -EIO;
+        return 0;
+}
+
+static int unpack_entry(struct archive *a, struct archive_entry *e, const char *dir, char *(*want)(const char *)) {
+        const char *name = archive_entry_pathname(e);
+        while (name && (nb_starts_with(name, "./") || name[0] == '/'))
+                name += name[0] == '/' ? 1 : 2;
+        NB_AUTO_FREE char *to = name ? want(name) : NULL;
+        if (!to)
+                return 0;
+        NB_AUTO_FREE char *path = nb_path_join(dir, to), *normal = nb_path_normalize(path);
+        if (strcmp(path, normal) != 0)
+                return -EBADMSG;
+        int r = tree_parents(path);
+        if (r < 0)
+                return r;
+        const char *hard = archive_entry_hardlink(e);
+        if (hard) {
+                while (nb_starts_with(hard, "./"))
+                        hard += 2;
+                NB_AUTO_FREE char *target = want(hard), *from = target ? nb_path_join(dir, target) : NULL;
+                if (!from)
+                        return -EBADMSG;
+                return linkat(AT_FDCWD, from, AT_FDCWD, path, 0) < 0 ? -errno : 0;
+        }
+        if (archive_entry_filetype(e) == AE_IFREG)
+                return unpack_file(a, e, path);
+        if (archive_entry_filetype(e) == AE_IFLNK)
+                return symlink(archive_entry_symlink(e), path) < 0 ? -errno : 0;
+        return 0;
+}
+
+int tree_unpack(const char *tar, const char *dir, char *(*want)(const char *name), struct nb_error *err) {
+        AUTO_ARCHIVE *a = archive_read_new();
+        archive_read_support_format_tar(a);
+        if (archive_read_open_filename(a, tar, TAR_BLOCK) != ARCHIVE_OK)
+                return nb_fail(err, EIO, "cannot read %s: %s", tar, archive_error_string(a));
+        for (;;) {
+                struct archive_entry *e = NULL;
+                int r = archive_read_next_header(a, &e);
+                if (r == ARCHIVE_EOF)
+                        return 0;
+                if (r != ARCHIVE_OK && r != ARCHIVE_WARN)
+                        return nb_fail(err, EIO, "cannot read %s: %s", tar, archive_error_string(a));
+                r = unpack_entry(a, e, dir, want);
+                if (r < 0)
+                        return nb_fail_errno(err, -r, "cannot unpack %s to %s", archive_entry_pathname(e), dir);
+        }
+}
+
+int tree_copy(const char *from, const char *to, mode_t mode, struct nb_error *err) {
+        int r = tree_parents(to);
+        if (r < 0)
+                return nb_fail_errno(err, -r, "cannot make the folder of %s", to);
+        NB_AUTO_CLOSE int in = open(from, O_RDONLY | O_CLOEXEC);
+        if (in < 0)
+                return nb_fail_errno(err, errno, "cannot open %s", from);
+        NB_AUTO_CLOSE int out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+        if (out < 0)
+                return nb_fail_errno(err, errno, "cannot make %s", to);
+        NB_AUTO_FREE char *block = nb_calloc(1, TAR_BLOCK);
+        for (;;) {
+                ssize_t n = nb_read_full(in, block, TAR_BLOCK);
+                if (n < 0)
+                        return nb_fail_errno(err, (int)-n, "cannot read %s", from);
+                if (n == 0)
+                        return 0;
+                r = nb_write_all(out, block, (size_t)n);
+                if (r < 0)
+                        return nb_fail_errno(err, -r, "cannot write %s", to);
+        }
+}
+
+/* A line for one entry, made read-only first. Returns -errno. */
+static int seal_entry(int dirfd, const char *name, const char *path, char **ret_line) {
+        struct stat st;
+        if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return -errno;
+        if (S_ISLNK(st.st_mode)) {
+                char target[4096];
+                ssize_t n = readlinkat(dirfd, name, target, sizeof target - 1);
+                if (n < 0)
+                        return -errno;
+                target[n] = 0;
+                *ret_line = nb_asprintf("link 0777 %s %s", target, path);
+                return 0;
+        }
+        if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+                return -EINVAL;
+        mode_t mode = S_ISDIR(st.st_mode) || (st.st_mode & 0111) ? 0555 : 0444;
+        if (fchmodat(dirfd, name, mode, 0) < 0)
+                return -errno;
+        if (S_ISDIR(st.st_mode)) {
+                *ret_line = nb_asprintf("dir 0555 - %s", path);
+                return 0;
+        }
+        NB_AUTO_CLOSE int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0)
+                return -errno;
+        char hex[NB_SHA256_HEX];
+        int r = nb_sha256_fd(fd, hex);
+        if (r == 0)
+                *ret_line = nb_asprintf("file %04o %s %s", mode, hex, path);
+        return r;
+}
+
+struct listing {
+        char **lines; /* "path\0"-free lines, sorted by path at the end */
+        size_t n;
+};
+
+static int seal_dir(int dirfd, const char *prefix, unsigned depth, struct listing *l) {
+        if (depth > TREE_DEPTH_MAX)
+                return -ELOOP;
+        int copy = fcntl(dirfd, F_DUPFD_CLOEXEC, 0);
+        DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+        if (!dir) {
+                nb_close(copy);
+                return -errno;
+        }
+        int r = 0;
+        for (struct dirent *e; r == 0 && (e = readdir(dir));) {
+                if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+                        continue;
+                NB_AUTO_FREE char *path = nb_asprintf("%s%s%s", prefix, *prefix ? "/" : "", e->d_name), *line = NULL;
+                if (strpbrk(e->d_name, " \n")) /* would make the listing ambiguous */
+                        r = -EINVAL;
+                NB_AUTO_CLOSE int sub = openat(dirfd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+                if (r == 0 && sub >= 0)
+                        r = seal_dir(sub, path, depth + 1, l);
+                if (r == 0)
+                        r = seal_entry(dirfd, e->d_name, path, &line);
+                if (r == 0 && l->n >= TREE_ENTRIES_MAX)
+                        r = -E2BIG;
+                if (r == 0) {
+                        nb_strv_add(&l->lines, line);
+                        l->n++;
+                }
+        }
+        closedir(dir);
+        return r;
+}
+
+static int by_path(const void *a, const void *b) {
+        const char *x = *(char *const *)a, *y = *(char *const *)b;
+        return strcmp(strrchr(x, ' ') + 1, strrchr(y, ' ') + 1);
+}
+
+int tree_seal(const char *dir, char **ret_listing, char ret_digest[NB_SHA256_HEX], struct nb_error *err) {
+        struct listing l = { 0 };
+        NB_AUTO_CLOSE int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        int r = fd < 0 ? -errno : seal_dir(fd, "", 0, &l);
+        if (r == 0) {
+                qsort(l.lines, l.n, sizeof *l.lines, by_path);
+                NB_AUTO_BUF text = { 0 };
+                for (size_t i = 0; i < l.n; i++) {
+                        nb_buf_add(&text, l.lines[i], strlen(l.lines[i]));
+                        nb_buf_add(&text, "\n", 1);
+                }
+                nb_sha256(nb_buf_bytes(&text), text.len, ret_digest);
+                *ret_listing = nb_strndup((const char *)nb_buf_bytes(&text), text.len);
+        }
+        nb_strv_free(l.lines);
+        return r < 0 ? nb_fail_errno(err, -r, "cannot list %s", dir) : 0;
+}
