@@ -10,6 +10,7 @@
 
 /* clang-format off */
 const struct cli_verb cli_verbs[] = {
+        { "image", "build [--force] | ls | rm IMAGE... | prune", "build, list and remove images", "", verb_image, false },
         { "version", "", "print the version", "", verb_version, false },
         { 0 },
 };

@@ -72,8 +72,10 @@ int debian_sources(const char *setting, const char *suite, char ***ret, struct n
 char *debian_progress_phrase(const char *line) {
         if (!nb_starts_with(line, "I: "))
                 return NULL;
-        static const char *const noise[] = { "chroot architecture", "finding correct", "using ", "running --", "skipping", "done",
-                                             "success",             "removing tempdir" };
+        static const char *const noise[] = {
+                "chroot architecture", "finding correct", "using ", "running --", "skipping", "done", "success",
+                "removing tempdir"
+        };
         for (size_t i = 0; i < NB_ARRAY_LEN(noise); i++)
                 if (nb_starts_with(line + 3, noise[i]))
                         return NULL;
@@ -130,9 +132,11 @@ static int check_host(const struct debian_job *job, struct nb_error *err) {
         }
         if (has_subids("/etc/subuid", user, getuid()) && has_subids("/etc/subgid", user, getuid()))
                 return 0;
-        nb_fail(err, EPERM, "cannot build a guest image as an ordinary user: %s has no subordinate ids in /etc/subuid and /etc/subgid",
+        nb_fail(err, EPERM,
+                "cannot build a guest image as an ordinary user: %s has no subordinate ids in /etc/subuid and /etc/subgid",
                 *user ? user : "this user");
-        return nb_hint(err, "sudo usermod --add-subuids 1000000-1065535 --add-subgids 1000000-1065535 %s", *user ? user : "USER");
+        return nb_hint(err, "sudo usermod --add-subuids 1000000-1065535 --add-subgids 1000000-1065535 %s",
+                       *user ? user : "USER");
 }
 
 static char **command(const struct debian_job *job, char *const *sources) {
@@ -147,9 +151,15 @@ static char **command(const struct debian_job *job, char *const *sources) {
                 if (!job->extract)
                         nb_strv_add(&argv, "--map-auto");
         }
-        static const char *const rest[] = { "--mount",    "--pid",         "--fork",           "--kill-child",
-                                            "mmdebstrap", "--format=tar",  "--architectures=amd64",
-                                            "--keyring=" KEYRING,          "--aptopt=Acquire::Retries \"3\"",
+        static const char *const rest[] = { "--mount",
+                                            "--pid",
+                                            "--fork",
+                                            "--kill-child",
+                                            "mmdebstrap",
+                                            "--format=tar",
+                                            "--architectures=amd64",
+                                            "--keyring=" KEYRING,
+                                            "--aptopt=Acquire::Retries \"3\"",
                                             "--aptopt=Acquire::http::Timeout \"30\"" };
         for (size_t i = 0; i < NB_ARRAY_LEN(rest); i++)
                 nb_strv_add(&argv, rest[i]);
@@ -203,7 +213,7 @@ static void on_line(void *user, const char *line) {
 
 /* What the tools print when something outside nixbox is wrong. */
 static int explain(const struct store *s, struct nb_error *err) {
-        static const char *const network[] = { "Could not connect", "Could not resolve", "Temporary failure resolving",
+        static const char *const network[] = { "Could not connect", "Could not resolve",    "Temporary failure resolving",
                                                "Connection failed", "Connection timed out", "Unable to connect",
                                                "Failed to fetch",   "Unable to fetch" };
         static const char *const names[] = { "Unable to locate package", "has no installation candidate" };
@@ -215,14 +225,16 @@ static int explain(const struct store *s, struct nb_error *err) {
         }
         for (size_t i = 0; i < NB_ARRAY_LEN(names); i++)
                 if (strstr(err->what, names[i]))
-                        return nb_hint(err, "check the names under image.packages: each must be a package of this Debian release");
+                        return nb_hint(err,
+                                       "check the names under image.packages: each must be a package of this Debian release");
         for (size_t i = 0; i < NB_ARRAY_LEN(network); i++)
                 if (strstr(err->what, network[i]))
                         return nb_hint(err, "check the network connection, or name another mirror: NIXBOX_MIRROR=%s", MIRROR);
         return -err->code;
 }
 
-int debian_build(const struct store *s, const struct debian_job *job, const struct image_progress *progress, struct nb_error *err) {
+int debian_build(const struct store *s, const struct debian_job *job, const struct image_progress *progress,
+                 struct nb_error *err) {
         NB_AUTO_STRV char **sources = NULL, **argv = NULL, **env = NULL;
         int r = check_host(job, err);
         if (r == 0)

@@ -10,17 +10,18 @@
 #define DEBIAN_EPOCH "1735689600" /* SOURCE_DATE_EPOCH of everything built: 2025-01-01T00:00:00Z */
 
 struct debian_job {
-        const char *suite;          /* "trixie" */
-        bool extract;               /* unpack only: no package's scripts run, needs no subordinate ids */
-        char *const *packages;      /* what to include; names checked with debian_valid_package() */
-        const char *const *dpkg;    /* dpkg options, NULL-terminated; may be NULL */
-        const char *unpacked;       /* shell script, $1 is the tree: after unpacking, apt still configured; may be NULL */
-        const char *finish;         /* shell script, $1 is the tree: last; may be NULL */
-        const char *work;           /* folder for its temporary files */
-        const char *tar;            /* file to write */
-        const char *step;           /* what to show while it runs */
+        const char *suite;       /* "trixie" */
+        bool extract;            /* unpack only: no package's scripts run, needs no subordinate ids */
+        char *const *packages;   /* what to include; names checked with debian_valid_package() */
+        const char *const *dpkg; /* dpkg options, NULL-terminated; may be NULL */
+        const char *unpacked;    /* shell script, $1 is the tree: after unpacking, apt still configured; may be NULL */
+        const char *finish;      /* shell script, $1 is the tree: last; may be NULL */
+        const char *work;        /* folder for its temporary files */
+        const char *tar;         /* file to write */
+        const char *step;        /* what to show while it runs */
 };
-int debian_build(const struct store *s, const struct debian_job *job, const struct image_progress *progress, struct nb_error *err);
+int debian_build(const struct store *s, const struct debian_job *job, const struct image_progress *progress,
+                 struct nb_error *err);
 /** A Debian package name, as apt takes it without any of its operators. */
 bool debian_valid_package(const char *name);
 /** Mirror lines "deb URL SUITE main" for a suite, from `setting` ("MAIN [SECURITY]", may be NULL). -EINVAL if the setting

@@ -36,7 +36,8 @@ static int put(struct writer *w, const char *name, mode_t mode, dev_t rdev, cons
         archive_entry_set_mtime(e, 0, 0);
         if (rdev)
                 archive_entry_set_rdev(e, rdev);
-        bool ok = archive_write_header(w->a, e) == ARCHIVE_OK && (len == 0 || archive_write_data(w->a, bytes, len) == (la_ssize_t)len);
+        bool ok = archive_write_header(w->a, e) == ARCHIVE_OK &&
+                  (len == 0 || archive_write_data(w->a, bytes, len) == (la_ssize_t)len);
         archive_entry_free(e);
         return ok ? 0 : nb_fail(w->err, EIO, "cannot write %s to the initramfs: %s", name, archive_error_string(w->a));
 }

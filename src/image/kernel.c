@@ -20,7 +20,8 @@
 #define MODULE_MAX (32u * 1024u * 1024u)
 #define BUILTIN_MAX (1024u * 1024u)
 
-static const char *const always[] = { "virtio_mmio", "virtio_blk", "virtio_balloon", "virtio_console", "erofs", "overlay", "virtiofs", NULL };
+static const char *const always[] = { "virtio_mmio", "virtio_blk", "virtio_balloon", "virtio_console",
+                                      "erofs",       "overlay",    "virtiofs",       NULL };
 static const char *const with_disk[] = { "ext4", NULL };
 
 struct package {

@@ -20,13 +20,11 @@
 #define EROFS_UUID "6e697862-6f78-4000-8000-726f6f746673"
 #define STEP "building the guest image"
 
-static const struct {
-        const char *base, *suite;
-} releases[] = { { "debian-13", "trixie" } };
+static const struct { const char *base, *suite; } releases[] = { { "debian-13", "trixie" } };
 
 /* What every guest image holds besides the essential packages. */
-static const char *const standard[] = { "bash",  "ca-certificates", "curl",   "git",     "login",   "mount",
-                                        "passwd", "procps",         "python3", "ripgrep", "sudo" };
+static const char *const standard[] = { "bash",   "ca-certificates", "curl",    "git",     "login", "mount",
+                                        "passwd", "procps",          "python3", "ripgrep", "sudo" };
 
 static const char *const dpkg_options[] = { "force-unsafe-io",
                                             "path-exclude=/usr/share/doc/*",
@@ -143,7 +141,8 @@ static int make_erofs(const char *tree, const char *tar, const char *to, struct 
         return proc_run(&spec, NULL, NULL, err);
 }
 
-static int record(const struct store *s, const char *key, const struct config_image *c, const char *digest, struct nb_error *err) {
+static int record(const struct store *s, const char *key, const struct config_image *c, const char *digest,
+                  struct nb_error *err) {
         NB_AUTO_STRV char **packages = all_packages(c);
         char built[32] = "";
         time_t now = time(NULL);
@@ -159,7 +158,8 @@ static int record(const struct store *s, const char *key, const struct config_im
 }
 
 /* Names the finished file after its digest and records it. */
-static int put_away(const struct store *s, const char *key, const struct config_image *c, const char *erofs, struct nb_error *err) {
+static int put_away(const struct store *s, const char *key, const struct config_image *c, const char *erofs,
+                    struct nb_error *err) {
         char hex[NB_SHA256_HEX];
         NB_AUTO_CLOSE int fd = open(erofs, O_RDONLY | O_CLOEXEC);
         int r = fd < 0 ? -errno : nb_sha256_fd(fd, hex);
@@ -174,13 +174,18 @@ static int put_away(const struct store *s, const char *key, const struct config_
         return record(s, key, c, digest, err);
 }
 
-static int make(const struct store *s, const struct runtime *rt, const struct config_image *c, const char *key, const char *work,
-                const struct image_progress *progress, struct nb_error *err) {
+static int make(const struct store *s, const struct runtime *rt, const struct config_image *c, const char *key,
+                const char *work, const struct image_progress *progress, struct nb_error *err) {
         NB_AUTO_FREE char *tar = nb_path_join(work, "root.tar"), *erofs = nb_path_join(work, "root.erofs");
         NB_AUTO_FREE char *script = nb_asprintf("NIXBOX_SUITE=%s\n%s", suite_of(c), finish);
         NB_AUTO_STRV char **packages = all_packages(c);
-        struct debian_job job = { .suite = suite_of(c), .packages = packages, .dpkg = dpkg_options, .finish = script,
-                                  .work = work, .tar = tar, .step = STEP };
+        struct debian_job job = { .suite = suite_of(c),
+                                  .packages = packages,
+                                  .dpkg = dpkg_options,
+                                  .finish = script,
+                                  .work = work,
+                                  .tar = tar,
+                                  .step = STEP };
         int r = debian_build(s, &job, progress, err);
         if (r < 0)
                 return r;
@@ -217,5 +222,6 @@ int rootfs_ensure(const struct store *s, const struct runtime *rt, const struct 
         store_temp_remove(&work);
         if (r < 0)
                 return nb_context(err, "cannot build the guest image");
-        return find(s, key, ret_path, ret_digest) ? 0 : nb_fail(err, EIO, "the image was built but cannot be found in %s", s->data);
+        return find(s, key, ret_path, ret_digest) ? 0
+                                                  : nb_fail(err, EIO, "the image was built but cannot be found in %s", s->data);
 }

@@ -39,7 +39,8 @@ void runtime_clear(struct runtime *r) {
 }
 
 /* The folder and digest that a record names, if they are there. */
-static bool find_one(const struct store *s, const json_t *ref, const char *kind, const char *probe, char **ret_dir, char **ret_digest) {
+static bool find_one(const struct store *s, const json_t *ref, const char *kind, const char *probe, char **ret_dir,
+                     char **ret_digest) {
         const char *digest = json_string_value(json_object_get(ref, kind));
         if (!digest || strncmp(digest, STORE_DIGEST_PREFIX, strlen(STORE_DIGEST_PREFIX)) != 0)
                 return false;
@@ -90,8 +91,13 @@ static int make_both(const struct store *s, const char *work, const struct image
                 nb_fail_errno(err, errno, "cannot make folders in %s", work);
                 return store_hint(s, err);
         }
-        struct debian_job job = { .suite = RUNTIME_SUITE, .extract = true, .packages = packages, .unpacked = fetch_kernel,
-                                  .work = work, .tar = tar, .step = STEP };
+        struct debian_job job = { .suite = RUNTIME_SUITE,
+                                  .extract = true,
+                                  .packages = packages,
+                                  .unpacked = fetch_kernel,
+                                  .work = work,
+                                  .tar = tar,
+                                  .step = STEP };
         int r = debian_build(s, &job, progress, err);
         if (r < 0)
                 return r;

@@ -88,7 +88,8 @@ static int lock_file(const struct store *s, const char *name, int operation, int
         return 0;
 }
 
-int store_lock(const struct store *s, const char *name, const struct image_progress *progress, int *ret_fd, struct nb_error *err) {
+int store_lock(const struct store *s, const char *name, const struct image_progress *progress, int *ret_fd,
+               struct nb_error *err) {
         int r = lock_file(s, name, LOCK_EX | LOCK_NB, ret_fd);
         if (r == -EWOULDBLOCK) {
                 store_step(progress, "waiting for another nixbox that builds the same", name, 0, 0);
@@ -126,7 +127,8 @@ int store_temp_new(const struct store *s, struct store_temp *ret, struct nb_erro
 static void remove_work(const char *path) {
         if (nb_remove_tree(AT_FDCWD, path) == 0)
                 return;
-        const char *argv[] = { "unshare", "--user", "--map-root-user", "--map-auto", "rm", "-rf", "--one-file-system", path, NULL };
+        const char *argv[] = { "unshare", "--user", "--map-root-user", "--map-auto", "rm", "-rf", "--one-file-system",
+                               path,      NULL };
         struct proc_spec spec = { .argv = (char *const *)argv, .stdout_fd = -1, .stderr_fd = -1 };
         NB_AUTO_ERROR err = { 0 };
         if (proc_run(&spec, NULL, NULL, &err) < 0)
@@ -162,7 +164,8 @@ void store_sweep(const struct store *s) {
 
 int store_hint(const struct store *s, struct nb_error *err) {
         if (err && (err->code == ENOSPC || err->code == EDQUOT))
-                return nb_hint(err, "make room on the disk that holds %s (`nixbox image prune` removes unused images)", s->data);
+                return nb_hint(err, "make room on the disk that holds %s (`nixbox image prune` removes unused images)",
+                               s->data);
         return err ? -err->code : -EIO;
 }
 

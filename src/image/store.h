@@ -30,7 +30,8 @@ json_t *store_ref_get(const struct store *s, const char *kind, const char *key);
 /** Writes it. The reference stays the caller's. */
 int store_ref_put(const struct store *s, const char *kind, const char *key, const json_t *ref, struct nb_error *err);
 /** Waits for the right to build under this name; closing the descriptor gives it back. */
-int store_lock(const struct store *s, const char *name, const struct image_progress *progress, int *ret_fd, struct nb_error *err);
+int store_lock(const struct store *s, const char *name, const struct image_progress *progress, int *ret_fd,
+               struct nb_error *err);
 
 /* A folder for unfinished work, locked while its maker lives. */
 struct store_temp {

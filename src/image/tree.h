@@ -1,6 +1,7 @@
 /* Folders of files as values: unpacking chosen parts of a tar, and sealing a folder under the digest of its contents. */
 #pragma once
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "base/error.h"
 #include "base/sha256.h"
