@@ -11,6 +11,9 @@
 /* clang-format off */
 const struct cli_verb cli_verbs[] = {
         { "image", "build [--force] | ls | rm IMAGE... | prune", "build, list and remove images", "", verb_image, false },
+        { "doctor", "[--json]", "what this host can and cannot do, and how to fix it",
+          "Exits 0 if a box can start here, 1 if not.\n\n"
+          "example:  nixbox doctor", verb_doctor, false },
         { "version", "", "print the version", "", verb_version, false },
         { 0 },
 };
