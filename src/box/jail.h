@@ -3,6 +3,7 @@
  * stops the start; nothing runs half-jailed. */
 #pragma once
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/resource.h>
 #include <sys/types.h>
 
@@ -13,7 +14,7 @@ enum jail_ids {
         JAIL_IDS_ALL,    /* every id as itself (real root only; for virtiofsd) */
         JAIL_IDS_UNUSED, /* real root: an id that nobody has, one per box; ordinary user: as JAIL_IDS_CALLER */
 };
-enum jail_mount_kind { JAIL_BIND, JAIL_TMPFS, JAIL_DIR, JAIL_SYMLINK };
+enum jail_mount_kind { JAIL_BIND, JAIL_TMPFS, JAIL_DIR, JAIL_SYMLINK, JAIL_PROC /* its own processes, no settings */ };
 struct jail_mount {
         enum jail_mount_kind kind;
         const char *source; /* BIND: path seen by the supervisor; SYMLINK: what it points at */
@@ -40,7 +41,8 @@ struct jail_plan {
         const char *name; /* "qemu", "virtiofsd": for messages and logs */
         enum jail_ids ids;
         unsigned unused_id; /* for JAIL_IDS_UNUSED as real root */
-        bool keep_caps;     /* capabilities inside its own user namespace (virtiofsd needs them); else none, for ever */
+        uint64_t keep_caps; /* mask of capabilities kept inside its own user namespace (virtiofsd needs some); else none, for
+                               ever */
         bool keep_mounts;   /* test aid: never set in the product */
         struct jail_mount *mounts;
         size_t n_mounts;
@@ -64,5 +66,18 @@ char *jail_describe(const struct jail_plan *plan);
 int jail_spawn(const struct jail_plan *plan, struct jail_child *ret, struct nb_error *err);
 /** For nixbox's own children, which load their libraries first: gives up everything but the descriptors listed (kept under
  *  their own numbers), the file system, the network and all system calls that the NULL-terminated list of names does not
- *  allow. Called by the child itself. */
-int jail_enter_self(const int *keep_fds, size_t n_keep, const char *const *allow_syscalls, struct nb_error *err);
+ *  allow; as real root also its user id, for `unused_id` (0: keeps it). Called by the child itself, while it has one thread;
+ *  it is killed when its parent dies. */
+int jail_enter_self(unsigned unused_id, const int *keep_fds, size_t n_keep, const char *const *allow_syscalls,
+                    struct nb_error *err);
+/** True for a caller that holds the whole range of ids (real root), false in a user namespace with one id or without
+ *  privilege. */
+bool jail_real_root(void);
+void jail_plan_free(struct jail_plan *plan);
+/* Builders for plans; every string is copied. Targets are absolute; descriptors are borrowed. */
+struct jail_plan *jail_plan_new(const char *name);
+void jail_plan_mount(struct jail_plan *plan, const struct jail_mount *mount);
+void jail_plan_fd(struct jail_plan *plan, int fd, int as);
+void jail_plan_limit(struct jail_plan *plan, int resource, rlim_t value);
+/** The binds with which programs of the runtime image run: its usr, read-only, and the usual links into it. */
+void jail_plan_runtime(struct jail_plan *plan, const char *runtime);

@@ -29,6 +29,12 @@ struct share_daemon {
         int log_fd;
 };
 int share_daemon_plan(struct share *s, const struct share_daemon *d, struct jail_plan **ret, struct nb_error *err);
-void jail_plan_free(struct jail_plan *plan);
 /** Descriptors virtiofsd holds now and its hard limit (from /proc/PID). Returns 0 or -errno. */
 int share_fd_use(pid_t virtiofsd, unsigned long *ret_held, unsigned long *ret_limit);
+/** What to do about that use: whether the guest must forget unused dentries now (WIRE_RECLAIM_DENTRIES, one request at a
+ *  time), and in how many milliseconds to look again. Pure. */
+struct share_pressure {
+        bool ask;
+        unsigned next_ms;
+};
+struct share_pressure share_fd_pressure(unsigned long held, unsigned long limit);

@@ -1,0 +1,77 @@
+/* How a child of nixbox's own jails itself, once its libraries are loaded and its descriptors are in place: new namespaces,
+ * an empty read-only root, no privileges, and only the system calls that it named. */
+#include <errno.h>
+#include <grp.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+
+#include "base/mem.h"
+#include "box/jail_internal.h"
+
+static int change_id(unsigned unused_id, struct nb_error *err) {
+        if (setgroups(0, NULL) < 0 || setresgid(unused_id, unused_id, unused_id) < 0 ||
+            setresuid(unused_id, unused_id, unused_id) < 0)
+                return nb_fail_errno(err, errno, "cannot become user %u", unused_id);
+        /* a change of id closes /proc/self to the process itself; it still has to write its maps */
+        return prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0 ? nb_fail_errno(err, errno, "cannot write to itself") : 0;
+}
+
+static int own_namespaces(struct nb_error *err) {
+        unsigned uid = geteuid(), gid = getegid();
+        bool groups;
+        if (unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) < 0)
+                return nb_fail_errno(err, errno, "cannot make namespaces");
+        return jail_write_maps("/proc/self", false, uid, gid, false, &groups, err);
+}
+
+static int empty_root(struct nb_error *err) {
+        static const char *const nothing[] = { "size", "4k", "nr_inodes", "2", "mode", "0555", NULL };
+        NB_AUTO_CLOSE int root = jail_tmpfs(nothing, err);
+        if (root < 0)
+                return root;
+        struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC };
+        if (mount_setattr(root, "", AT_EMPTY_PATH, &attr, sizeof attr) < 0)
+                return nb_fail_errno(err, errno, "cannot make the empty root read-only");
+        return jail_pivot(root, err);
+}
+
+/* With an allow-list in force nothing can be said any more, so everything that can fail comes before it. */
+static int shut(const int *keep_fds, size_t n_keep, const struct sock_fprog *filter, pid_t parent, struct nb_error *err) {
+        int r = jail_close_others(keep_fds, n_keep, err);
+        if (r == 0)
+                r = jail_no_core(err);
+        if (r == 0)
+                r = jail_drop_privileges(0, err);
+        if (r == 0)
+                r = jail_tether(err);
+        if (r == 0 && getppid() != parent)
+                r = nb_fail(err, ECHILD, "the parent is gone");
+        if (r == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+                r = nb_fail_errno(err, errno, "cannot hide its memory");
+        return r == 0 ? jail_filter_load(filter, err) : r;
+}
+
+int jail_enter_self(unsigned unused_id, const int *keep_fds, size_t n_keep, const char *const *allow_syscalls,
+                    struct nb_error *err) {
+        struct sock_fprog made;
+        pid_t parent = getppid();
+        int r = jail_filter_allow(allow_syscalls, &made, err);
+        if (r < 0)
+                return nb_context(err, "cannot enter the jail");
+        /* on the stack: giving memory back may take a system call, and then it is too late for those */
+        struct sock_filter code[BPF_MAXINSNS];
+        struct sock_fprog filter = { .len = made.len, .filter = code };
+        memcpy(code, made.filter, made.len * sizeof *code);
+        jail_filter_clear(&made);
+        if (jail_real_root() && unused_id != 0)
+                r = change_id(unused_id, err);
+        if (r == 0)
+                r = own_namespaces(err);
+        if (r == 0)
+                r = empty_root(err);
+        if (r == 0)
+                r = shut(keep_fds, n_keep, &filter, parent, err);
+        return r < 0 ? nb_context(err, "cannot enter the jail") : 0;
+}
