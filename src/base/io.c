@@ -79,6 +79,14 @@ int nb_read_file(const char *path, size_t max, char **ret, size_t *ret_len) {
         return nb_read_file_at(AT_FDCWD, path, max, ret, ret_len);
 }
 
+int nb_read_regular(const char *path, size_t max, char **ret, size_t *ret_len) {
+        NB_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        struct stat st;
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return -errno;
+        return S_ISREG(st.st_mode) ? nb_read_fd(fd, max, ret, ret_len) : -EINVAL;
+}
+
 int nb_write_file_atomic(const char *path, const void *bytes, size_t len, mode_t mode) {
         NB_AUTO_FREE char *tmp = nb_asprintf("%s.tmp-XXXXXX", path);
         NB_AUTO_CLOSE int fd = mkostemp(tmp, O_CLOEXEC);

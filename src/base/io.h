@@ -16,6 +16,8 @@ int nb_read_file_at(int dirfd, const char *path, size_t max, char **ret, size_t 
 int nb_read_file(const char *path, size_t max, char **ret, size_t *ret_len);
 /** The same from an open descriptor's current position. */
 int nb_read_fd(int fd, size_t max, char **ret, size_t *ret_len);
+/** The same, but only a regular file (following symbolic links): -EINVAL for anything else, and never blocks on a FIFO. */
+int nb_read_regular(const char *path, size_t max, char **ret, size_t *ret_len);
 /** Replaces a file in one step (temporary file, fsync, rename). Returns 0 or -errno. */
 int nb_write_file_atomic(const char *path, const void *bytes, size_t len, mode_t mode);
 /** Writes to an existing file such as one in /proc. Returns 0 or -errno. */

@@ -12,3 +12,17 @@ enum approval_ask { APPROVAL_ASK_TERMINAL, APPROVAL_ACCEPT, APPROVAL_REFUSE };
 int approval_check(const struct config *c, enum approval_ask ask, struct nb_error *err);
 /** Records that the owner approves `c` as it is (used by `nixbox init`). */
 int approval_grant(const struct config *c, struct nb_error *err);
+
+#define APPROVAL_FDS_MAX 8
+/* A host command ready to run: local programs in it are replaced by sealed copies of the bytes that were approved. */
+struct approval_command {
+        char **argv;               /* /bin/sh -c …, NULL-terminated */
+        char *dir;                 /* working folder */
+        int fds[APPROVAL_FDS_MAX]; /* the copies; not close-on-exec: argv refers to them by number */
+        size_t n_fds;
+};
+/** Prepares a host command of `c` (a hook's `command` and `dir`, a secret's `arg` and `dir`). -EPERM if a file it names has
+ *  changed since `c` was loaded. Run argv in dir, then approval_command_clear(). */
+int approval_command(const struct config *c, const char *command, const char *dir, struct approval_command *ret,
+                     struct nb_error *err);
+void approval_command_clear(struct approval_command *cmd);

@@ -8,12 +8,12 @@
 #include "base/error.h"
 
 struct config_pos {
-        const char *file;      /* owned by the config; "default" for built-in values */
+        const char *file;      /* as messages show it, owned by the config; "default" for built-in values */
         unsigned line, column; /* from 1; 0 for built-in values */
 };
 
 struct config_mount {
-        char *source; /* absolute, normalized; exists (checked at load) */
+        char *source; /* real path (no symbolic links in it) where it exists, else absolute and normalized */
         char *target; /* absolute, normalized */
         bool write;
         bool is_file;
@@ -23,7 +23,7 @@ struct config_mount {
 enum config_base { CONFIG_BASE_DEBIAN, CONFIG_BASE_OCI, CONFIG_BASE_NIX, CONFIG_BASE_DIR };
 struct config_image {
         enum config_base kind;
-        char *base;      /* as written: "debian-13" */
+        char *base;      /* as written: "debian-13"; paths in it are absolute */
         char **packages; /* sorted, without duplicates */
         char **npm;
 };
@@ -34,24 +34,35 @@ enum config_secret_from { CONFIG_SECRET_ENV, CONFIG_SECRET_FILE, CONFIG_SECRET_C
 struct config_secret {
         char *name; /* the variable inside */
         enum config_secret_from from;
-        char *arg; /* variable, absolute path, or shell command */
+        char *arg; /* variable, absolute path (real where it exists), or shell command */
+        char *dir; /* folder a command runs in: that of the file that names it */
         char **hosts;
         struct config_pos pos;
 };
 
 struct config_hook {
         char *command;
+        char *dir; /* folder of the file that names it; a host hook runs there */
         struct config_pos pos;
+};
+
+/* A file that a command of the config makes the host run or read, as it was when the config was loaded. */
+struct config_file {
+        char *path; /* real path */
+        char *bytes;
+        size_t len;
+        bool executable;
+        char sha256[65];
 };
 
 struct config {
         char *file;      /* absolute path of nixbox.yaml */
         char *dir;       /* its folder */
         char *name;      /* box name */
-        char **profiles; /* as named */
+        char **profiles; /* as named; paths are absolute */
         struct config_image image;
         unsigned cpus;
-        uint64_t memory; /* bytes */
+        uint64_t memory; /* bytes, a multiple of 2 MiB */
         uint64_t disk;   /* bytes, 0: scratch space in memory */
         struct config_mount *mounts;
         size_t n_mounts;
@@ -62,8 +73,10 @@ struct config {
         size_t n_secrets;
         struct config_hook *setup; /* commands in the guest, once per boot */
         size_t n_setup;
-        struct config_hook *pre_up, *post_up, *pre_down, *post_down; /* on the host */
+        struct config_hook *pre_up, *post_up, *pre_down, *post_down; /* on the host: run them through approval_command() */
         size_t n_pre_up, n_post_up, n_pre_down, n_post_down;
+        struct config_file *files;
+        size_t n_files;
         struct config_tree *tree; /* the merged document with the origin of each value; for `nixbox config` and the hash */
 };
 
@@ -72,20 +85,22 @@ int config_find(const char *dir, char **ret_file, struct nb_error *err);
 /** Loads, merges, checks. With `for_start`, also checks what only a start needs (mount sources exist, secrets can be
  *  read, network mode is supported). The result is freed with config_free(). */
 int config_load(const char *file, bool for_start, struct config **ret, struct nb_error *err);
-/** Only the box's name (cheap; for verbs that act on a running box). New string. */
+/** Only the box's name (cheap; for verbs that act on a running box, so errors elsewhere in the file do not matter where the
+ *  file itself states the name). New string. */
 int config_box_name(const char *file, char **ret, struct nb_error *err);
 void config_free(struct config *c);
 static inline void config_freep(struct config **c) {
         config_free(*c);
 }
 
-/** One mount from the command line: "SOURCE[:TARGET][:rw|:ro]"; SOURCE relative to `dir`. */
+/** One mount from the command line: "SOURCE[:TARGET][:rw|:ro]"; SOURCE relative to `dir`. Checks that the source exists and
+ *  is not nixbox's own. */
 int config_parse_mount(const char *spec, const char *dir, struct config_mount *ret, struct nb_error *err);
 void config_mount_clear(struct config_mount *m);
 
 /** The resolved config for people (each value with where it came from) or as JSON. New string. */
 char *config_to_text(const struct config *c, bool json);
-/** SHA-256 of the resolved config in canonical form, and the same form itself (for the diff). */
+/** SHA-256 of the resolved config in canonical form, the files it makes the host run included. */
 void config_hash(const struct config *c, char ret_hex[65]);
 
 /** Reads a secret's value as the config says. `ret` is the caller's; wipe it with explicit_bzero before freeing. */

@@ -1,0 +1,268 @@
+/* The public way in (see config.h): finding the file, and the merged document turned into struct config. */
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/io.h"
+#include "base/mem.h"
+#include "base/paths.h"
+#include "base/text.h"
+#include "config/merge.h"
+#include "config/mount.h"
+#include "config/start.h"
+
+#define CONFIG_NAME "nixbox.yaml"
+#define MEMORY_STEP (2ull << 20) /* guests get memory in large pages */
+
+static const struct {
+        const char *path;
+        size_t list, count; /* offsets in struct config */
+} command_lists[] = {
+        { "setup", offsetof(struct config, setup), offsetof(struct config, n_setup) },
+        { "hooks.pre-up", offsetof(struct config, pre_up), offsetof(struct config, n_pre_up) },
+        { "hooks.post-up", offsetof(struct config, post_up), offsetof(struct config, n_post_up) },
+        { "hooks.pre-down", offsetof(struct config, pre_down), offsetof(struct config, n_pre_down) },
+        { "hooks.post-down", offsetof(struct config, post_down), offsetof(struct config, n_post_down) },
+};
+
+int config_find(const char *dir, char **ret_file, struct nb_error *err) {
+        NB_AUTO_FREE char *at = nb_path_normalize(dir);
+        for (;;) {
+                NB_AUTO_FREE char *file = nb_path_join(at, CONFIG_NAME);
+                if (access(file, F_OK) == 0) {
+                        *ret_file = nb_steal(&file);
+                        return 0;
+                }
+                if (errno != ENOENT && errno != ENOTDIR)
+                        return nb_fail_errno(err, errno, "cannot look for %s", file);
+                char *slash = strrchr(at, '/');
+                if (strcmp(at, "/") == 0) {
+                        nb_fail(err, ENOENT, "there is no %s in %s or any folder above it", CONFIG_NAME, dir);
+                        return nb_hint(err, "nixbox init writes one");
+                }
+                slash[slash == at] = 0;
+        }
+}
+
+/* The file's path made absolute, and its folder made real, so that one config has one name. */
+static int absolute(const char *file, char **ret, struct nb_error *err) {
+        NB_AUTO_FREE char *cwd = getcwd(NULL, 0);
+        NB_AUTO_FREE char *full = nb_path_join(cwd ? cwd : "/", file);
+        NB_AUTO_FREE char *normal = nb_path_normalize(full);
+        char *slash = strrchr(normal, '/');
+        NB_AUTO_FREE char *dir = nb_strndup(normal, slash == normal ? 1 : (size_t)(slash - normal));
+        NB_AUTO_FREE char *real = realpath(dir, NULL);
+        if (!real) {
+                nb_fail_errno(err, errno, "cannot read %s", file);
+                return nb_hint(err, "nixbox init writes a config");
+        }
+        *ret = nb_path_join(real, slash + 1);
+        return 0;
+}
+
+static void load_texts(const struct tree_node *list, char ***ret) {
+        for (size_t i = 0; list && i < list->n_kids; i++)
+                nb_strv_add(ret, list->kids[i]->text);
+}
+
+static int by_name(const void *a, const void *b) {
+        return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void load_image(struct config *c, const struct tree_node *image) {
+        c->image.base = nb_strdup(tree_text(image, "base"));
+        c->image.kind = nb_starts_with(c->image.base, "oci:")   ? CONFIG_BASE_OCI
+                        : nb_starts_with(c->image.base, "nix:") ? CONFIG_BASE_NIX
+                        : nb_starts_with(c->image.base, "dir:") ? CONFIG_BASE_DIR
+                                                                : CONFIG_BASE_DEBIAN;
+        load_texts(tree_get(image, "packages"), &c->image.packages);
+        load_texts(tree_get(image, "npm"), &c->image.npm);
+        if (c->image.packages)
+                qsort(c->image.packages, nb_strv_len(c->image.packages), sizeof(char *), by_name);
+}
+
+static void load_machine(struct config *c, const struct tree_node *machine) {
+        uint64_t cpus = 1;
+        const char *disk = tree_text(machine, "disk");
+        /* the texts were checked when the document was */
+        (void)nb_parse_uint(tree_text(machine, "cpus"), UINT32_MAX, &cpus);
+        (void)nb_parse_size(tree_text(machine, "memory"), &c->memory);
+        if (disk)
+                (void)nb_parse_size(disk, &c->disk);
+        c->cpus = (unsigned)cpus;
+        c->memory -= c->memory % MEMORY_STEP;
+}
+
+static void load_mounts(struct config *c, const struct tree_node *mounts) {
+        c->n_mounts = mounts ? mounts->n_kids : 0;
+        c->mounts = nb_calloc(c->n_mounts, sizeof *c->mounts);
+        for (size_t i = 0; i < c->n_mounts; i++) {
+                const struct tree_node *n = mounts->kids[i];
+                struct config_mount *m = &c->mounts[i];
+                struct stat st;
+                m->source = mount_real_path(tree_text(n, "source"));
+                m->target = nb_strdup(tree_text(n, "target"));
+                m->write = strcmp(tree_text(n, "write"), "true") == 0;
+                m->is_file = stat(m->source, &st) == 0 && S_ISREG(st.st_mode);
+                m->pos = tree_pos(tree_get(n, "source"));
+        }
+}
+
+static void load_network(struct config *c, const struct tree_node *network) {
+        const struct tree_node *mode = tree_get(network, "mode");
+        c->network = strcmp(mode->text, "off") == 0    ? CONFIG_NET_OFF
+                     : strcmp(mode->text, "open") == 0 ? CONFIG_NET_OPEN
+                                                       : CONFIG_NET_FILTERED;
+        c->network_pos = tree_pos(mode);
+}
+
+static const char *dir_of(const struct config *c, const struct tree_node *n) {
+        return n->src && !n->src->builtin ? n->src->dir : c->dir;
+}
+
+static void load_secret(const struct config *c, const struct tree_node *n, struct config_secret *s) {
+        const struct tree_node *from = tree_get(n, "from");
+        const char *colon = strchr(from->text, ':');
+        s->name = nb_strdup(tree_text(n, "name"));
+        s->dir = nb_strdup(dir_of(c, from));
+        s->pos = tree_pos(from);
+        load_texts(tree_get(n, "hosts"), &s->hosts);
+        if (nb_starts_with(from->text, "env")) {
+                s->from = CONFIG_SECRET_ENV;
+                s->arg = nb_strdup(colon ? colon + 1 : s->name);
+        } else if (nb_starts_with(from->text, "file:")) {
+                s->from = CONFIG_SECRET_FILE;
+                s->arg = mount_real_path(colon + 1);
+        } else {
+                s->from = CONFIG_SECRET_COMMAND;
+                s->arg = nb_strdup(colon + 1);
+        }
+}
+
+static void load_commands(struct config *c, const struct tree_node *list, struct config_hook **ret, size_t *ret_n) {
+        *ret_n = list ? list->n_kids : 0;
+        *ret = nb_calloc(*ret_n, sizeof **ret);
+        for (size_t i = 0; i < *ret_n; i++)
+                (*ret)[i] = (struct config_hook){ .command = nb_strdup(list->kids[i]->text),
+                                                  .dir = nb_strdup(dir_of(c, list->kids[i])),
+                                                  .pos = tree_pos(list->kids[i]) };
+}
+
+static void load_rest(struct config *c, const struct tree_node *root) {
+        const struct tree_node *env = tree_get(root, "env"), *secrets = tree_get(root, "secrets");
+        for (size_t i = 0; env && i < env->n_kids; i++)
+                nb_strv_addf(&c->env, "%s=%s", env->kids[i]->key, env->kids[i]->text);
+        c->n_secrets = secrets ? secrets->n_kids : 0;
+        c->secrets = nb_calloc(c->n_secrets, sizeof *c->secrets);
+        for (size_t i = 0; i < c->n_secrets; i++)
+                load_secret(c, secrets->kids[i], &c->secrets[i]);
+        for (size_t i = 0; i < NB_ARRAY_LEN(command_lists); i++)
+                load_commands(c, tree_path(root, command_lists[i].path),
+                              (struct config_hook **)((char *)c + command_lists[i].list),
+                              (size_t *)((char *)c + command_lists[i].count));
+}
+
+static void load_typed(struct config *c) {
+        const struct tree_node *root = c->tree->root;
+        c->name = nb_strdup(tree_text(root, "name"));
+        load_texts(tree_get(root, "profiles"), &c->profiles);
+        load_image(c, tree_get(root, "image"));
+        load_machine(c, tree_get(root, "machine"));
+        load_mounts(c, tree_get(root, "mounts"));
+        load_network(c, tree_get(root, "network"));
+        load_rest(c, root);
+}
+
+int config_load(const char *file, bool for_start, struct config **ret, struct nb_error *err) {
+        __attribute__((cleanup(config_freep))) struct config *c = nb_calloc(1, sizeof *c);
+        int r = absolute(file, &c->file, err);
+        if (r < 0)
+                return r;
+        char *slash = strrchr(c->file, '/');
+        c->dir = nb_strndup(c->file, slash == c->file ? 1 : (size_t)(slash - c->file));
+        c->tree = config_tree_new();
+        r = merge_load(c->tree, c->file, err);
+        if (r < 0)
+                return r;
+        merge_defaults(c->tree, c->dir);
+        load_typed(c);
+        r = start_check_whole(c, err);
+        if (r == 0)
+                r = start_collect(c, for_start, err);
+        if (r == 0 && for_start)
+                r = start_check_host(c, err);
+        if (r == 0)
+                *ret = nb_steal(&c);
+        return r;
+}
+
+int config_box_name(const char *file, char **ret, struct nb_error *err) {
+        NB_AUTO_FREE char *path = NULL;
+        int r = absolute(file, &path, err);
+        if (r < 0)
+                return r;
+        struct config_tree *tree = config_tree_new();
+        struct config_source *src = NULL;
+        TREE_AUTO *root = NULL;
+        r = tree_source(tree, path, NULL, &src, err);
+        if (r == 0)
+                r = tree_parse(src, &root, err);
+        const struct tree_node *name = tree_get(root, "name"), *profiles = tree_get(root, "profiles");
+        bool plain = r == 0 && name && name->kind == TREE_TEXT && nb_valid_box_name(name->text);
+        if (plain)
+                *ret = nb_strdup(name->text);
+        else if (r == 0 && !name && (!profiles || profiles->kind == TREE_NULL))
+                *ret = merge_default_name(src->dir);
+        config_tree_free(tree);
+        if (r < 0 || *ret)
+                return r;
+        /* a profile may give the name, or there is an error to report */
+        struct config *c = NULL;
+        r = config_load(path, false, &c, err);
+        if (r < 0)
+                return r;
+        *ret = nb_steal(&c->name);
+        config_free(c);
+        return 0;
+}
+
+static void free_commands(struct config_hook *list, size_t n) {
+        for (size_t i = 0; i < n; i++) {
+                free(list[i].command);
+                free(list[i].dir);
+        }
+        free(list);
+}
+
+void config_free(struct config *c) {
+        if (!c)
+                return;
+        for (size_t i = 0; i < c->n_mounts; i++)
+                config_mount_clear(&c->mounts[i]);
+        for (size_t i = 0; i < c->n_secrets; i++) {
+                free(c->secrets[i].name);
+                free(c->secrets[i].arg);
+                free(c->secrets[i].dir);
+                nb_strv_free(c->secrets[i].hosts);
+        }
+        for (size_t i = 0; i < c->n_files; i++) {
+                free(c->files[i].path);
+                free(c->files[i].bytes);
+        }
+        for (size_t i = 0; i < NB_ARRAY_LEN(command_lists); i++)
+                free_commands(*(struct config_hook **)((char *)c + command_lists[i].list),
+                              *(size_t *)((char *)c + command_lists[i].count));
+        nb_strv_free(c->profiles);
+        nb_strv_free(c->image.packages);
+        nb_strv_free(c->image.npm);
+        nb_strv_free(c->env);
+        free(c->image.base);
+        free(c->mounts);
+        free(c->secrets);
+        free(c->files);
+        free(c->name);
+        free(c->dir);
+        free(c->file);
+        config_tree_free(c->tree);
+        free(c);
+}

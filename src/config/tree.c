@@ -1,0 +1,174 @@
+/* Nodes and sources of a config's document (see tree.h). No YAML here (yaml.c) and no meaning (check.c). */
+#include "config/tree.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "base/io.h"
+#include "base/mem.h"
+#include "base/paths.h"
+#include "base/text.h"
+
+#define CONFIG_FILE_MAX (256u << 10) /* bytes in nixbox.yaml or a profile */
+
+struct tree_node *tree_new(enum tree_kind kind, const struct tree_node *at, const char *text) {
+        struct tree_node *n = nb_calloc(1, sizeof *n);
+        n->kind = kind;
+        n->text = nb_strdup(text);
+        if (at) {
+                n->src = at->src;
+                n->line = at->line;
+                n->column = at->column;
+        }
+        return n;
+}
+
+void tree_free(struct tree_node *n) {
+        if (!n)
+                return;
+        for (size_t i = 0; i < n->n_kids; i++)
+                tree_free(n->kids[i]);
+        free(n->kids);
+        free(n->text);
+        free(n->key);
+        free(n);
+}
+
+struct tree_node *tree_copy(const struct tree_node *n) {
+        struct tree_node *copy = tree_new(n->kind, n, n->text);
+        copy->key = nb_strdup(n->key);
+        copy->key_line = n->key_line;
+        copy->key_column = n->key_column;
+        for (size_t i = 0; i < n->n_kids; i++)
+                tree_append(copy, tree_copy(n->kids[i]));
+        return copy;
+}
+
+bool tree_equal(const struct tree_node *a, const struct tree_node *b) {
+        if (a->kind != b->kind || a->n_kids != b->n_kids || (a->text && strcmp(a->text, b->text) != 0))
+                return false;
+        for (size_t i = 0; i < a->n_kids; i++) {
+                const struct tree_node *other = a->kind == TREE_MAP ? tree_get(b, a->kids[i]->key) : b->kids[i];
+                if (!other || !tree_equal(a->kids[i], other))
+                        return false;
+        }
+        return true;
+}
+
+struct tree_node *tree_get(const struct tree_node *map, const char *key) {
+        for (size_t i = 0; map && map->kind == TREE_MAP && i < map->n_kids; i++)
+                if (strcmp(map->kids[i]->key, key) == 0)
+                        return map->kids[i];
+        return NULL;
+}
+
+struct tree_node *tree_path(const struct tree_node *map, const char *dotted) {
+        const char *dot = strchr(dotted, '.');
+        if (!dot)
+                return tree_get(map, dotted);
+        NB_AUTO_FREE char *first = nb_strndup(dotted, (size_t)(dot - dotted));
+        return tree_path(tree_get(map, first), dot + 1);
+}
+
+const char *tree_text(const struct tree_node *map, const char *key) {
+        const struct tree_node *n = tree_get(map, key);
+        return n ? n->text : NULL;
+}
+
+void tree_append(struct tree_node *list, struct tree_node *kid) {
+        list->kids = nb_realloc(list->kids, list->n_kids + 1, sizeof(struct tree_node *));
+        list->kids[list->n_kids++] = kid;
+}
+
+void tree_put(struct tree_node *map, const char *key, struct tree_node *kid) {
+        if (kid->key != key) {
+                free(kid->key);
+                kid->key = nb_strdup(key);
+        }
+        tree_append(map, kid);
+}
+
+void tree_set_text(struct tree_node *n, char *text) {
+        free(n->text);
+        n->text = text;
+}
+
+struct config_pos tree_pos(const struct tree_node *n) {
+        if (!n->src)
+                return (struct config_pos){ .file = "default" };
+        return (struct config_pos){ .file = n->src->label, .line = n->line, .column = n->column };
+}
+
+char *tree_origin(const struct tree_node *n) {
+        if (!n->src)
+                return nb_strdup("default");
+        if (n->src->builtin)
+                return nb_strdup(n->src->label);
+        return nb_asprintf("%s:%u:%u", n->src->label, n->line, n->column);
+}
+
+int tree_fail(const struct tree_node *n, struct nb_error *err, int code, const char *fmt, ...) {
+        va_list ap;
+        va_start(ap, fmt);
+        NB_AUTO_FREE char *what = nb_vasprintf(fmt, ap);
+        va_end(ap);
+        if (!n->src)
+                return nb_fail(err, code, "%s", what);
+        return nb_fail(err, code, "%s:%u:%u: %s", n->src->label, n->line, n->column, what);
+}
+
+struct config_tree *config_tree_new(void) {
+        return nb_calloc(1, sizeof(struct config_tree));
+}
+
+static void source_free(struct config_source *s) {
+        free(s->path);
+        free(s->dir);
+        free(s->label);
+        free(s->bytes);
+        free(s);
+}
+
+void config_tree_free(struct config_tree *tree) {
+        if (!tree)
+                return;
+        tree_free(tree->root);
+        for (size_t i = 0; i < tree->n_sources; i++)
+                source_free(tree->sources[i]);
+        free(tree->sources);
+        free(tree);
+}
+
+/* The path as a person in the current folder would write it. */
+static char *shorten(const char *path) {
+        NB_AUTO_FREE char *cwd = getcwd(NULL, 0);
+        if (cwd && strcmp(cwd, "/") != 0 && nb_path_below(path, cwd) && path[strlen(cwd)] == '/')
+                return nb_strdup(path + strlen(cwd) + 1);
+        return nb_strdup(path);
+}
+
+int tree_source(struct config_tree *tree, const char *path, const char *label, struct config_source **ret,
+                struct nb_error *err) {
+        struct config_source *s = nb_calloc(1, sizeof *s);
+        s->path = nb_strdup(path);
+        size_t dir_len = (size_t)(strrchr(path, '/') - path);
+        s->dir = nb_strndup(path, dir_len ? dir_len : 1);
+        s->label = label ? nb_strdup(label) : shorten(path);
+        s->builtin = label != NULL;
+        int r = nb_read_regular(path, CONFIG_FILE_MAX, &s->bytes, &s->len);
+        if (r == -EFBIG)
+                nb_fail(err, EFBIG, "%s is larger than %u KiB", s->label, CONFIG_FILE_MAX >> 10);
+        else if (r == -EINVAL)
+                nb_fail(err, EINVAL, "%s is not a regular file", s->label);
+        else if (r < 0)
+                nb_fail_errno(err, -r, "cannot read %s", s->label);
+        if (r < 0) {
+                source_free(s);
+                return r;
+        }
+        tree->sources = nb_realloc(tree->sources, tree->n_sources + 1, sizeof *tree->sources);
+        tree->sources[tree->n_sources++] = s;
+        *ret = s;
+        return 0;
+}
