@@ -120,8 +120,10 @@ static int load_profile(struct loader *l, const struct tree_node *named, struct 
         NB_AUTO_FREE char *path = local ? nb_strdup(named->text) : nb_installed_file(file);
         NB_AUTO_FREE char *label = local ? NULL : nb_asprintf("profile %s", named->text);
         for (size_t i = 0; i < l->depth; i++)
-                if (strcmp(l->chain[i], path) == 0)
-                        return tree_fail(named, err, ELOOP, "the profile %s leads back to itself", named->text);
+                if (strcmp(l->chain[i], path) == 0) {
+                        tree_fail(named, err, ELOOP, "the profile %s leads back to itself", named->text);
+                        return nb_hint(err, "remove it here, or the profile that led here");
+                }
         if (l->depth > PROFILE_DEPTH_MAX)
                 return tree_fail(named, err, ELOOP, "profiles name profiles more than %d deep", PROFILE_DEPTH_MAX);
         if (access(path, F_OK) < 0) {

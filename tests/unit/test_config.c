@@ -35,8 +35,7 @@ static int set_up(void **state) {
 
 static int tear_down(void **state) {
         (void)state;
-        (void)chdir("/");
-        return nb_remove_tree(-1, dir);
+        return chdir("/") < 0 ? -1 : nb_remove_tree(-1, dir);
 }
 
 static void put(const char *name, const char *text) {
@@ -270,7 +269,7 @@ static void test_start(void **state) {
         refused("network: {mode: off}\nmounts: [{source: ~}]\n", true, "source has no value", NULL);
         refused("network: {mode: off}\nmounts: [{source: '~'}]\n", true, "nixbox's own folder", "one by one");
         refused("network: {mode: off}\nmounts: [{source: ~/own/nixbox/boxes}]\n", true, "does not exist", NULL);
-        refused("network: {mode: off}\nmounts: [{source: /dev/null}]\n", true, "belongs to the host's kernel", NULL);
+        refused("network: {mode: off}\nmounts: [{source: /dev/null, target: /x}]\n", true, "belongs to the host's kernel", NULL);
         refused("network: {mode: off}\nimage: {base: debian-12}\n", true, "debian-12 is not yet supported", NULL);
         refused("network: {mode: off}\nimage: {npm: ['@a/b']}\n", true, "npm packages are not yet supported", NULL);
         refused("network: {mode: off}\nsecrets: [{name: A, from: env:NB_NONE}]\n", true,
@@ -322,7 +321,7 @@ static void test_profiles(void **state) {
         assert_string_equal(c->pre_up[0].dir, p);
         assert_int_equal(nb_strv_len(c->profiles), 1);
         put("p/two.yaml", "profiles: [./one.yaml]\n");
-        refused("profiles: [./p/one.yaml]\n", false, "p/two.yaml:1:12: the profile", "");
+        refused("profiles: [./p/one.yaml]\n", false, "p/two.yaml:1:12: the profile", "remove");
         put("p/two.yaml", "mounts: [{source: 1}]\n");
         refused("profiles: [./p/one.yaml]\n", false, "p/two.yaml:1:19: source must be text", NULL);
 }
