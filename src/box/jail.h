@@ -74,7 +74,8 @@ int jail_enter_self(unsigned unused_id, const int *keep_fds, size_t n_keep, cons
  *  privilege. */
 bool jail_real_root(void);
 void jail_plan_free(struct jail_plan *plan);
-/* Builders for plans; every string is copied. Targets are absolute; descriptors are borrowed. */
+/* Builders for plans; every string is copied but `name`, a literal. Mounts are made in the order given; targets are absolute
+ * and not "/". Descriptors are borrowed. argv and env are nb_strv lists of the plan. */
 struct jail_plan *jail_plan_new(const char *name);
 void jail_plan_mount(struct jail_plan *plan, const struct jail_mount *mount);
 void jail_plan_fd(struct jail_plan *plan, int fd, int as);

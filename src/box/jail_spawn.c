@@ -11,13 +11,13 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "box/jail_internal.h"
+#include "box/userns.h"
 
 #ifndef CLONE_PIDFD
 #define CLONE_PIDFD 0x00001000
 #endif
 #define JAIL_NAMESPACES (CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)
 #define MAP_FILE_MAX 4096
-#define EVERY_ID 4294967295u
 
 bool jail_real_root(void) {
         NB_AUTO_FREE char *map = NULL;
@@ -32,8 +32,10 @@ int jail_write_maps(const char *proc_pid, bool all, unsigned outside_uid, unsign
         NB_AUTO_CLOSE int dir = open(proc_pid, O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (dir < 0)
                 return nb_fail_errno(err, errno, "cannot open %s", proc_pid);
-        NB_AUTO_FREE char *uids = all ? nb_asprintf("0 0 %u\n", EVERY_ID) : nb_asprintf("0 %u 1\n", outside_uid);
-        NB_AUTO_FREE char *gids = all ? nb_asprintf("0 0 %u\n", EVERY_ID) : nb_asprintf("0 %u 1\n", outside_gid);
+        NB_AUTO_FREE char *uids = all ? userns_identity_map("/proc/self/uid_map") : nb_asprintf("0 %u 1\n", outside_uid);
+        NB_AUTO_FREE char *gids = all ? userns_identity_map("/proc/self/gid_map") : nb_asprintf("0 %u 1\n", outside_gid);
+        if (!uids || !gids)
+                return nb_fail(err, EIO, "cannot read our own id maps");
         int r = privileged ? 0 : nb_write_string_at(dir, "setgroups", "deny");
         if (r < 0)
                 return nb_fail_errno(err, -r, "cannot write %s/setgroups", proc_pid);
@@ -60,7 +62,7 @@ static int give_ids(const struct jail_plan *plan, pid_t pid, bool *ret_groups, s
 static int no_namespaces(const struct jail_plan *plan, int code, struct nb_error *err) {
         nb_fail_errno(err, code, "cannot make the namespaces of the %s jail", plan->name);
         if (code == EPERM || code == ENOSPC || code == EACCES || code == EUSERS)
-                nb_hint(err, "user namespaces must be allowed for you: nixbox doctor shows which setting forbids them");
+                return userns_hint(err);
         return -code;
 }
 

@@ -12,8 +12,8 @@
 
 #include "base/io.h"
 #include "base/mem.h"
-#include "box/jail_internal.h"
 #include "box/share.h"
+#include "box/userns.h"
 
 struct answer {
         int code; /* positive errno value, 0: a descriptor comes with it */
@@ -25,11 +25,7 @@ enum step { STEP_NAMESPACE, STEP_OPEN };
 static int own_namespace(void) {
         if (jail_real_root() && unshare(CLONE_NEWNS) == 0)
                 return 0;
-        unsigned uid = geteuid(), gid = getegid();
-        bool groups;
-        if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
-                return -errno;
-        return jail_write_maps("/proc/self", false, uid, gid, false, &groups, NULL);
+        return userns_enter(CLONE_NEWNS, NULL);
 }
 
 static _Noreturn void child(int sock, const char *path) {

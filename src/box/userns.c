@@ -13,8 +13,7 @@
 
 #define MAP_MAX 65536 /* bytes of an id map in /proc */
 
-/* The ids of our own namespace, each mapped to itself. New string, NULL on failure. */
-static char *identity_map(const char *path) {
+char *userns_identity_map(const char *path) {
         NB_AUTO_FREE char *text = NULL;
         if (nb_read_file(path, MAP_MAX, &text, NULL) < 0)
                 return NULL;
@@ -44,8 +43,8 @@ static pid_t start_map_writer(int *ret_tell, int *ret_answer) {
                 nb_close(tell[1]);
                 return -1;
         }
-        NB_AUTO_FREE char *uids = identity_map("/proc/self/uid_map");
-        NB_AUTO_FREE char *gids = identity_map("/proc/self/gid_map");
+        NB_AUTO_FREE char *uids = userns_identity_map("/proc/self/uid_map");
+        NB_AUTO_FREE char *gids = userns_identity_map("/proc/self/gid_map");
         NB_AUTO_FREE char *uid_path = nb_asprintf("/proc/%d/uid_map", getpid());
         NB_AUTO_FREE char *gid_path = nb_asprintf("/proc/%d/gid_map", getpid());
         pid_t pid = fork();

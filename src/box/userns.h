@@ -8,3 +8,6 @@
 int userns_enter(int flags, struct nb_error *err);
 /** Adds the way out to a recorded failure that a host without usable user namespaces causes. Returns -err->code. */
 int userns_hint(struct nb_error *err);
+/** The ids of our own namespace, each mapped to itself, in the form of an id map; `path` is a map in /proc. New string, NULL
+ *  on failure. */
+char *userns_identity_map(const char *path);

@@ -31,14 +31,9 @@ struct build {
         int next_fd;
 };
 
-static void add_fd(struct build *b, int fd, int as) {
-        b->plan->fds = nb_realloc(b->plan->fds, b->plan->n_fds + 1, sizeof *b->plan->fds);
-        b->plan->fds[b->plan->n_fds++] = (struct jail_fd){ .fd = fd, .as = as };
-}
-
 /* The descriptor's number in the jail. */
 static int pass_fd(struct build *b, int fd) {
-        add_fd(b, fd, b->next_fd);
+        jail_plan_fd(b->plan, fd, b->next_fd);
         return b->next_fd++;
 }
 
@@ -48,16 +43,6 @@ static int pass_fdset(struct build *b, int fd) {
         nb_strv_add(&b->plan->argv, "-add-fd");
         nb_strv_addf(&b->plan->argv, "fd=%d,set=%d", n, n);
         return n;
-}
-
-static void add_mount(struct build *b, struct jail_mount m) {
-        b->plan->mounts = nb_realloc(b->plan->mounts, b->plan->n_mounts + 1, sizeof *b->plan->mounts);
-        b->plan->mounts[b->plan->n_mounts++] = m;
-}
-
-static void add_limit(struct build *b, int resource, rlim_t value) {
-        b->plan->limits = nb_realloc(b->plan->limits, b->plan->n_limits + 1, sizeof *b->plan->limits);
-        b->plan->limits[b->plan->n_limits++] = (struct jail_limit){ .resource = resource, .value = value };
 }
 
 #define ARG(b, ...) nb_strv_addf(&(b)->plan->argv, __VA_ARGS__)
@@ -147,22 +132,20 @@ static void device_args(struct build *b) {
 static void jail_parts(struct build *b, uint64_t memory) {
         const struct vmm_spec *spec = b->spec;
         struct jail_plan *plan = b->plan;
-        plan->name = "qemu";
         plan->ids = JAIL_IDS_UNUSED;
         plan->unused_id = spec->unused_id;
         plan->seccomp = JAIL_SECCOMP_QEMU;
-        add_mount(b, (struct jail_mount){ JAIL_BIND, .source = spec->image->runtime, .target = "/", .exec = true });
-        add_mount(b, (struct jail_mount){ JAIL_BIND, .source = spec->image->vmlinux, .target = KERNEL_PATH });
-        add_mount(b, (struct jail_mount){ JAIL_BIND, .source = spec->image->initrd, .target = INITRD_PATH });
+        jail_plan_runtime(plan, spec->image->runtime);
+        jail_plan_mount(plan, &(struct jail_mount){ JAIL_BIND, .source = spec->image->vmlinux, .target = KERNEL_PATH });
+        jail_plan_mount(plan, &(struct jail_mount){ JAIL_BIND, .source = spec->image->initrd, .target = INITRD_PATH });
         for (int fd = 0; fd < VMM_FIRST_FD; fd++) /* stdin too: QEMU reads nothing there, but the number must be taken */
-                add_fd(b, spec->log_fd, fd);
+                jail_plan_fd(plan, spec->log_fd, fd);
         struct stat st;
         uint64_t disk = spec->disk_fd >= 0 && fstat(spec->disk_fd, &st) == 0 ? (uint64_t)st.st_size : 0;
-        add_limit(b, RLIMIT_CORE, 0);
-        add_limit(b, RLIMIT_MEMLOCK, 0);
-        add_limit(b, RLIMIT_NOFILE, VMM_NOFILE);
+        jail_plan_limit(plan, RLIMIT_MEMLOCK, 0);
+        jail_plan_limit(plan, RLIMIT_NOFILE, VMM_NOFILE);
         /* no file may grow beyond the guest's memory (a memfd) or the scratch disk */
-        add_limit(b, RLIMIT_FSIZE, disk > memory ? disk : memory);
+        jail_plan_limit(plan, RLIMIT_FSIZE, disk > memory ? disk : memory);
 }
 
 static int check_spec(const struct vmm_spec *spec, struct nb_error *err) {
@@ -184,7 +167,7 @@ int vmm_plan(const struct vmm_spec *spec, struct jail_plan **ret, struct nb_erro
         int r = check_spec(spec, err);
         if (r < 0)
                 return r;
-        struct build b = { .spec = spec, .plan = nb_calloc(1, sizeof(struct jail_plan)), .next_fd = VMM_FIRST_FD };
+        struct build b = { .spec = spec, .plan = jail_plan_new("qemu"), .next_fd = VMM_FIRST_FD };
         uint64_t memory = spec->memory / VMM_MEMORY_ALIGN * VMM_MEMORY_ALIGN;
         jail_parts(&b, memory);
         base_args(&b);

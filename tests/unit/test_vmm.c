@@ -78,15 +78,6 @@ static void accelerator_can_be_forced(void **state) {
 
 /* --- plan --- */
 
-static void free_plan(struct jail_plan *plan) {
-        nb_strv_free(plan->argv);
-        nb_strv_free(plan->env);
-        free(plan->mounts);
-        free(plan->fds);
-        free(plan->limits);
-        free(plan);
-}
-
 static struct image test_image = { .runtime = "/data/runtime", .vmlinux = "/data/vmlinux", .initrd = "/data/initrd" };
 
 static struct vmm_spec test_spec(const struct accel *a) {
@@ -114,7 +105,7 @@ static char *joined(const struct vmm_spec *spec) {
                 nb_buf_add(&text, " ", 1);
         }
         nb_buf_add(&text, "", 1);
-        free_plan(plan);
+        jail_plan_free(plan);
         return (char *)text.data;
 }
 
@@ -136,7 +127,7 @@ static void plan_passes_everything_as_descriptors(void **state) {
         assert_int_equal(plan->n_fds, 3 + 5);
         for (size_t i = 0; i < plan->n_mounts; i++)
                 assert_false(plan->mounts[i].write);
-        free_plan(plan);
+        jail_plan_free(plan);
         NB_AUTO_FREE char *args = joined(&spec);
         assert_non_null(strstr(args, "-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny "));
         assert_non_null(strstr(args, "-accel tcg"));
