@@ -17,7 +17,7 @@ _nixbox() {
     if [[ $cur == -* ]]; then
         local help
         help=$("$program" $verb --help 2>/dev/null)
-        mapfile -t COMPREPLY < <(compgen -W "$(grep -oE -- '(^|[^A-Za-z0-9-])--?[A-Za-z][A-Za-z-]*' <<<"$help" | grep -oE -- '-.*')" -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W "$(grep -oE -- '(^|[^A-Za-z0-9-])--?[A-Za-z][A-Za-z-]*' <<<"$help" | grep -oE -- '-.*' | sort -u)" -- "$cur")
     elif [[ -z $verb ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$("$program" --help 2>/dev/null | sed -n 's/^  \([a-z]\+\) .*/\1/p')" -- "$cur")
     else

@@ -8,6 +8,7 @@ import ctypes
 import fcntl
 import json
 import os
+import pathlib
 import pty
 import pwd
 import re
@@ -79,7 +80,7 @@ class Preparation:
         self.made_user = name
         os.environ["NIXBOX_E2E_USER"] = name
         for table, option in (("/etc/subuid", "--add-subuids"), ("/etc/subgid", "--add-subgids")):
-            have = open(table).read() if os.path.exists(table) else ""
+            have = pathlib.Path(table).read_text() if os.path.exists(table) else ""
             if not re.search(rf"^{name}:", have, re.M):
                 start = 200000 + 65536 * (os.getpid() % 1000)
                 self.run(["usermod", option, f"{start}-{start + 65535}", name])
