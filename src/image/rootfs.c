@@ -40,9 +40,9 @@ static const char *const dpkg_options[] = { "force-unsafe-io",
  * in. The package sources are Debian's own whatever mirror was used. */
 static const char finish[] =
     "cd \"$1\"\n"
-    "rm -rf var/cache/apt/* var/lib/apt/lists/* var/log/* var/cache/ldconfig/aux-cache var/cache/debconf/*-old "
+    "umask 022\n"
+    "rm -rf etc/hostname etc/resolv.conf var/cache/apt/* var/lib/apt/lists/* var/log/* var/cache/ldconfig/aux-cache var/cache/debconf/*-old "
     "var/lib/dpkg/*-old var/lib/systemd/random-seed tmp/* run/* etc/ssh/ssh_host_* etc/.pwd.lock root/.wget-hsts\n"
-    "find usr -name __pycache__ -type d -prune -exec rm -rf {} +\n"
     ": >etc/machine-id\n"
     ": >etc/resolv.conf\n"
     "echo box >etc/hostname\n"
