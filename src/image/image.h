@@ -29,3 +29,7 @@ void image_free(struct image *i);
 static inline void image_freep(struct image **i) {
         image_free(*i);
 }
+
+/** Argument vector that runs a program of a runtime tree on this host, through the tree's own loader: "usr/sbin/mke2fs",
+ *  "usr/bin/mkfs.erofs". A new list; add the program's arguments to it. */
+char **image_tool(const char *runtime, const char *program);

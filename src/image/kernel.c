@@ -101,7 +101,8 @@ static int take_module(void *user, const char *name, char ***ret_needs) {
                 if (r == 0)
                         r = modules_depends(nb_buf_bytes(&ko), ko.len, ret_needs);
                 if (r == 0)
-                        r = nb_write_file_atomic(to, nb_buf_bytes(&ko), ko.len, 0644);
+                        r = nb_write_file_atomic(to, nb_buf_bytes(&ko), modules_unsigned_length(nb_buf_bytes(&ko), ko.len),
+                                                 0644);
                 return r < 0 ? nb_fail_errno(p->err, -r, "cannot unpack the kernel module %s", name) : 1;
         }
         return nb_fail(p->err, ENOENT, "the kernel package has no module %s", name);

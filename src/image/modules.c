@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -46,6 +47,18 @@ int modules_depends(const void *ko, size_t len, char ***ret) {
         }
         *ret = nb_steal(&list);
         return 0;
+}
+
+/* ELF image, signature, 12 bytes that end with the signature's length (big endian), magic string. */
+size_t modules_unsigned_length(const void *ko, size_t len) {
+        static const char magic[] = "~Module signature appended~\n";
+        const size_t trailer = 12, tail = sizeof magic - 1 + trailer;
+        const uint8_t *bytes = ko;
+        if (len < tail || memcmp(bytes + len - (sizeof magic - 1), magic, sizeof magic - 1) != 0)
+                return len;
+        const uint8_t *p = bytes + len - (sizeof magic - 1) - 4;
+        size_t signature = (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | (size_t)p[3];
+        return signature <= len - tail ? len - tail - signature : len;
 }
 
 char *modules_name(const char *path) {

@@ -11,9 +11,6 @@ struct runtime {
 /** Finds both, building what is missing. */
 int runtime_ensure(const struct store *s, const struct image_progress *progress, struct runtime *ret, struct nb_error *err);
 void runtime_clear(struct runtime *r);
-/** The argument vector that runs a program of the tree on this host, through the tree's own loader: `program` is relative to
- *  the tree. A new list to which the program's arguments are added. */
-char **runtime_command(const char *tree, const char *program);
 /** Fills an empty folder with the runtime tree, from an unpacked set of packages. */
 int runtime_prune(const char *raw, const char *tree, struct nb_error *err);
 /** Fills an empty folder with the kernel, from an unpacked kernel package below `raw`. */

@@ -52,7 +52,7 @@ char *runtime_want(const char *name) {
         return library || nb_starts_with(path, "kernel/") ? nb_steal(&path) : NULL;
 }
 
-char **runtime_command(const char *tree, const char *program) {
+char **image_tool(const char *tree, const char *program) {
         char **argv = NULL;
         nb_strv_addf(&argv, "%s/" LOADER, tree);
         nb_strv_add(&argv, "--inhibit-cache");
