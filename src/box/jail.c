@@ -78,7 +78,7 @@ static void say_ids(struct nb_buf *out, const struct jail_plan *plan) {
 }
 
 static void say_mount(struct nb_buf *out, const struct jail_mount *m) {
-        static const char *const kinds[] = { "bind", "tmpfs", "dir", "link", "proc" };
+        static const char *const kinds[] = { "bind", "tmpfs", "dir", "link", "file", "proc" };
         say(out, "  %-5s         %s", kinds[m->kind], m->target);
         switch (m->kind) {
         case JAIL_BIND:
@@ -88,6 +88,7 @@ static void say_mount(struct nb_buf *out, const struct jail_mount *m) {
         case JAIL_TMPFS: say(out, " rw,nosuid,nodev%s", m->exec ? "" : ",noexec"); break;
         case JAIL_SYMLINK: say(out, " to %s", m->source); break;
         case JAIL_PROC: say(out, " ro,nosuid,nodev,noexec, its own processes only"); break;
+        case JAIL_FILE:
         case JAIL_DIR: break;
         }
         say(out, "\n");

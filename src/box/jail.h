@@ -14,10 +14,17 @@ enum jail_ids {
         JAIL_IDS_ALL,    /* every id as itself (real root only; for virtiofsd) */
         JAIL_IDS_UNUSED, /* real root: an id that nobody has, one per box; ordinary user: as JAIL_IDS_CALLER */
 };
-enum jail_mount_kind { JAIL_BIND, JAIL_TMPFS, JAIL_DIR, JAIL_SYMLINK, JAIL_PROC /* its own processes, no settings */ };
+enum jail_mount_kind {
+        JAIL_BIND,
+        JAIL_TMPFS,
+        JAIL_DIR,
+        JAIL_SYMLINK,
+        JAIL_FILE, /* a small read-only file */
+        JAIL_PROC, /* the jail's own processes, nothing else of /proc */
+};
 struct jail_mount {
         enum jail_mount_kind kind;
-        const char *source; /* BIND: path seen by the supervisor; SYMLINK: what it points at */
+        const char *source; /* BIND: path seen by the supervisor; SYMLINK: what it points at; FILE: its text */
         const char *target; /* absolute, inside the jail */
         bool write;         /* default read-only; always nosuid,nodev */
         bool recursive;     /* BIND: with everything mounted below, and slave propagation of later mounts */

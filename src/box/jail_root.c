@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "base/io.h"
 #include "base/mem.h"
 #include "box/jail_internal.h"
 
@@ -72,6 +73,13 @@ static int make_target(int root, const char *target, bool is_file, struct nb_err
         return fd < 0 ? nb_fail_errno(err, errno, "cannot make %s", target) : 0;
 }
 
+static int place_file(int root, const struct jail_mount *m, struct nb_error *err) {
+        int r = make_target(root, m->target, true, err);
+        if (r == 0 && (r = nb_write_string_at(root, m->target + 1, m->source)) < 0)
+                r = nb_fail_errno(err, -r, "cannot write %s", m->target);
+        return r;
+}
+
 static int attach(int root, int tree, const char *target, struct nb_error *err) {
         struct stat st;
         if (fstat(tree, &st) < 0)
@@ -101,6 +109,7 @@ static int place(struct jail_run *run, size_t i, struct nb_error *err) {
         case JAIL_TMPFS:
         case JAIL_PROC: return place_new(run->root_fd, m, err);
         case JAIL_DIR: return make_target(run->root_fd, m->target, false, err);
+        case JAIL_FILE: return place_file(run->root_fd, m, err);
         case JAIL_SYMLINK:
                 if (symlinkat(m->source, run->root_fd, m->target + 1) < 0)
                         return nb_fail_errno(err, errno, "cannot make the link %s", m->target);

@@ -15,11 +15,13 @@
 #define SHARE_TARGET "/share"
 #define EVERY_ID "4294967295"
 
-/* What serving files of other ids takes, over ids of its own user namespace only. No FSETID: writing to a set-id file clears
- * the bit, as for anybody. No MKNOD, no SETFCAP. SYS_CHROOT is used once, to leave the runtime image behind. */
+/* What serving files takes, over ids of its own user namespace only. No FSETID: writing to a set-id file clears the bit, as
+ * for anybody. No MKNOD, no SETFCAP. SYS_CHROOT and SETPCAP are for its start: it leaves the runtime image behind and drops
+ * both. */
 #define CAP(c) (1ull << (c))
-#define DAEMON_CAPS \
-        (CAP(CAP_CHOWN) | CAP(CAP_DAC_OVERRIDE) | CAP(CAP_FOWNER) | CAP(CAP_SETUID) | CAP(CAP_SETGID) | CAP(CAP_SYS_CHROOT))
+#define DAEMON_CAPS                                                                                                           \
+        (CAP(CAP_CHOWN) | CAP(CAP_DAC_OVERRIDE) | CAP(CAP_FOWNER) | CAP(CAP_SETUID) | CAP(CAP_SETGID) | CAP(CAP_SYS_CHROOT) | \
+         CAP(CAP_SETPCAP))
 
 /* The guest is expected to look up no more files than this in a second; see share_fd_pressure(). */
 #define LOOKUPS_PER_SECOND 100000u
@@ -33,6 +35,13 @@ static void translate(char ***argv, const char *what, unsigned guest_id) {
         nb_strv_addf(argv, "squash-host:0:%u:" EVERY_ID, guest_id);
 }
 
+/* All that virtiofsd reads of /proc: its own descriptors and mounts, and at its start a limit that it then does not use. */
+static const struct jail_mount own_proc[] = {
+        { .kind = JAIL_PROC, .target = "/process" },
+        { .kind = JAIL_FILE, .target = "/proc/sys/fs/nr_open", .source = "1048576\n" },
+        { .kind = JAIL_SYMLINK, .target = "/proc/self", .source = "/process/self" },
+};
+
 int share_daemon_plan(struct share *s, const struct share_daemon *d, struct jail_plan **ret, struct nb_error *err) {
         struct rlimit files;
         if (getrlimit(RLIMIT_NOFILE, &files) < 0)
@@ -42,7 +51,8 @@ int share_daemon_plan(struct share *s, const struct share_daemon *d, struct jail
         plan->keep_caps = DAEMON_CAPS;
         plan->seccomp = JAIL_SECCOMP_VIRTIOFSD;
         jail_plan_runtime(plan, d->runtime);
-        jail_plan_mount(plan, &(struct jail_mount){ .kind = JAIL_PROC, .target = "/proc" });
+        for (size_t i = 0; i < NB_ARRAY_LEN(own_proc); i++)
+                jail_plan_mount(plan, &own_proc[i]);
         jail_plan_mount(plan,
                         &(struct jail_mount){
                             .kind = JAIL_BIND, .source = s->dir, .target = SHARE_TARGET, .recursive = true, .write = true });
