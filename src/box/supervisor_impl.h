@@ -3,7 +3,8 @@
  *   supervisor_message.c  the message between the two halves
  *   supervisor.c          the process: namespaces, children, the way up and the way down
  *   supervisor_setup.c    the SETUP frame for the guest
- *   supervisor_control.c  the control socket: connections and requests
+ *   supervisor_control.c  the control socket: connections
+ *   supervisor_requests.c what they may ask for
  *   supervisor_guest.c    what the conduit passes on from the guest, and requests to it
  *   supervisor_watch.c    children's deaths, timers, clock, memory, the runtime folder
  *   supervisor_log.c      output of guest and children into files that cannot grow without bound */
@@ -141,13 +142,14 @@ struct supervisor {
 
         int control_fd;
         struct event *control_event;
-        TAILQ_HEAD(, super_client) clients;
+        TAILQ_HEAD(super_clients, super_client) clients;
         size_t n_clients;
 
         struct event *end_timer, *settle_timer, *tick_timer, *clock_event, *place_event, *term_event;
         int clock_fd, place_fd;
         unsigned long ticks;
         uint64_t last_reclaim_ms;
+        uint64_t memory_peak; /* the most host memory that the guest took at once, as far as seen */
 };
 
 /* supervisor.c */
@@ -161,14 +163,18 @@ void super_ready(struct supervisor *s);
 bool super_all_dead(const struct supervisor *s);
 
 /* supervisor_setup.c */
-void setup_build(struct supervisor *s, struct nb_buf *out);
+int setup_build(struct supervisor *s, struct nb_buf *out, struct nb_error *err);
 
 /* supervisor_control.c */
 int control_begin(struct supervisor *s, struct nb_error *err);
 void control_up(struct supervisor *s);
+void control_phase(struct supervisor *s, const char *name, unsigned long ms);
 /** Answers everybody who waits for the end, and closes. */
 void control_over(struct supervisor *s);
 void control_free(struct supervisor *s);
+
+/* supervisor_requests.c */
+json_t *super_mounts(const struct supervisor *s);
 
 /* supervisor_guest.c */
 int guest_begin(struct supervisor *s, struct nb_error *err);
@@ -183,6 +189,11 @@ void guest_mount_tlv(struct nb_buf *out, const struct start_mount *m);
 /* supervisor_watch.c */
 int watch_begin(struct supervisor *s, struct nb_error *err);
 int watch_child(struct supervisor *s, enum child_role role, struct nb_error *err);
+void watch_send_time(struct supervisor *s);
+/** Asks the guest to give something back (WIRE_RECLAIM_*). */
+void watch_reclaim(struct supervisor *s, uint64_t flags);
+/** Figures that the guest sent. */
+void watch_stats(struct supervisor *s, const struct wire_frame *f);
 void watch_free(struct supervisor *s);
 
 /* supervisor_log.c */

@@ -1,0 +1,219 @@
+/* What the supervisor keeps an eye on: the deaths of its children (and why a box ended), the guest's clock, the descriptors
+ * that virtiofsd holds for the guest, the runtime folder that a logout may remove, and requests to end by signal. */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "base/io.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "box/supervisor_impl.h"
+
+#define TICK_MS 500
+#define TIME_EVERY_TICKS 60 /* the clock is sent this often even if nothing jumped */
+#define PLACE_EVERY_TICKS 10
+#define SETTLE_MS 100 /* after a first death: others follow at once, and the cause is judged over all of them */
+#define RECLAIM_EVERY_MS 1000
+#define FD_PRESSURE_PERCENT 50 /* of virtiofsd's hard limit: from here the guest is asked to forget dentries */
+
+static void name_death(const struct child *c, char ret[64]) {
+        if (c->by_signal)
+                snprintf(ret, 64, "%s was killed by signal %d", c->name, c->status);
+        else
+                snprintf(ret, 64, "%s ended with status %d", c->name, c->status);
+}
+
+/* The cause among the dead: who was killed did not fall because of the others; QEMU's orderly end is the guest's doing. */
+static void judge(struct supervisor *s) {
+        static const enum child_role order[] = { CHILD_QEMU, CHILD_VIRTIOFSD, CHILD_CONDUIT };
+        char death[64];
+        for (int signals = 1; signals >= 0; signals--) {
+                for (size_t i = 0; i < NB_ARRAY_LEN(order); i++) {
+                        const struct child *c = &s->child[order[i]];
+                        if (!c->died || (signals && !c->by_signal))
+                                continue;
+                        name_death(c, death);
+                        if (c->by_signal || order[i] != CHILD_QEMU || c->status != 0)
+                                super_end(s, EIO, "%s%s%s", death, s->last_console ? "; the guest's console said last: " : "",
+                                          s->last_console ? s->last_console : "");
+                        else
+                                super_end(s, ESHUTDOWN, "the guest ended its machine%s%s",
+                                          s->last_console ? "; its console said last: " : "",
+                                          s->last_console ? s->last_console : "");
+                        return;
+                }
+        }
+}
+
+static void on_settled(evutil_socket_t fd, short what, void *user) {
+        (void)fd;
+        (void)what;
+        struct supervisor *s = user;
+        judge(s);
+        super_kill(s);
+}
+
+static void on_child(evutil_socket_t fd, short what, void *user) {
+        (void)what;
+        struct child *c = user;
+        struct supervisor *s = c->super;
+        siginfo_t info = { 0 };
+        if (waitid(P_PIDFD, (id_t)fd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
+                return;
+        (void)event_del(c->event);
+        c->died = true;
+        c->by_signal = info.si_code != CLD_EXITED;
+        c->status = info.si_status;
+        c->proc.pid = 0;
+        char death[64];
+        name_death(c, death);
+        nb_info("%s", death);
+        if (s->phase >= SUPER_ENDING)
+                super_kill(s);
+        else if (!event_pending(s->settle_timer, EV_TIMEOUT, NULL))
+                (void)event_add(s->settle_timer, &(struct timeval){ .tv_usec = SETTLE_MS * 1000 });
+}
+
+int watch_child(struct supervisor *s, enum child_role role, struct nb_error *err) {
+        struct child *c = &s->child[role];
+        c->super = s;
+        c->event = event_new(s->base, c->proc.pidfd, EV_READ | EV_PERSIST, on_child, c);
+        if (!c->event || event_add(c->event, NULL) < 0)
+                return nb_fail(err, ENOMEM, "cannot watch %s", c->name);
+        return 0;
+}
+
+void watch_send_time(struct supervisor *s) {
+        struct timespec now;
+        (void)clock_gettime(CLOCK_REALTIME, &now);
+        uint64_t ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+        uint8_t bytes[8];
+        for (int i = 0; i < 8; i++)
+                bytes[i] = (uint8_t)(ns >> (8 * i));
+        guest_send(s, WIRE_TIME, 0, bytes, sizeof bytes);
+}
+
+/* A timer far away that exists only to be cancelled by the kernel when the clock is set (also after a sleep of the host). */
+static void arm_clock(struct supervisor *s) {
+        struct itimerspec far = { 0 };
+        (void)clock_gettime(CLOCK_REALTIME, &far.it_value);
+        far.it_value.tv_sec += 365L * 24 * 3600;
+        (void)timerfd_settime(s->clock_fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &far, NULL);
+}
+
+static void on_clock(evutil_socket_t fd, short what, void *user) {
+        (void)what;
+        struct supervisor *s = user;
+        uint64_t ticks;
+        (void)!read(fd, &ticks, sizeof ticks);
+        arm_clock(s);
+        nb_info("the host's clock was set");
+        if (s->phase == SUPER_READY || s->phase == SUPER_UP)
+                watch_send_time(s);
+}
+
+static void check_place(struct supervisor *s) {
+        if (s->phase < SUPER_ENDING && !box_in_place(&s->paths, &s->lock))
+                super_end(s, ENOENT, "its runtime folder %s was removed (a logout does that)", s->paths.runtime);
+}
+
+static void on_place(evutil_socket_t fd, short what, void *user) {
+        (void)what;
+        char events[4096];
+        (void)!read(fd, events, sizeof events);
+        check_place(user);
+}
+
+static void on_reclaimed(struct supervisor *s, void *user, int code, const char *text) {
+        (void)s;
+        (void)user;
+        if (code != 0)
+                nb_warn("the guest could not forget unused files: %s", text ? text : strerror(code));
+}
+
+void watch_reclaim(struct supervisor *s, uint64_t flags) {
+        uint8_t bytes[8];
+        for (int i = 0; i < 8; i++)
+                bytes[i] = (uint8_t)(flags >> (8 * i));
+        s->last_reclaim_ms = nb_now_ms();
+        (void)guest_request(s, WIRE_RECLAIM, bytes, sizeof bytes, on_reclaimed, NULL);
+}
+
+static void check_descriptors(struct supervisor *s) {
+        unsigned long held = 0, limit = 0;
+        if (s->child[CHILD_VIRTIOFSD].proc.pid <= 0 || nb_now_ms() - s->last_reclaim_ms < RECLAIM_EVERY_MS)
+                return;
+        if (share_fd_use(s->child[CHILD_VIRTIOFSD].proc.pid, &held, &limit) == 0 && limit > 0 &&
+            held > limit / 100 * FD_PRESSURE_PERCENT) {
+                nb_info("virtiofsd holds %lu of %lu descriptors: the guest is asked to forget unused files", held, limit);
+                watch_reclaim(s, WIRE_RECLAIM_DENTRIES);
+        }
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *user) {
+        (void)fd;
+        (void)what;
+        struct supervisor *s = user;
+        s->ticks++;
+        if (s->ticks % PLACE_EVERY_TICKS == 0)
+                check_place(s);
+        if (s->phase != SUPER_READY && s->phase != SUPER_UP)
+                return;
+        check_descriptors(s);
+        if (s->ticks % TIME_EVERY_TICKS == 0)
+                watch_send_time(s);
+}
+
+void watch_stats(struct supervisor *s, const struct wire_frame *f) {
+        (void)s;
+        (void)f;
+}
+
+static void on_terminate(evutil_socket_t signal, short what, void *user) {
+        (void)what;
+        super_end(user, EINTR, "the supervisor was told to end by signal %d", (int)signal);
+}
+
+int watch_begin(struct supervisor *s, struct nb_error *err) {
+        s->settle_timer = evtimer_new(s->base, on_settled, s);
+        s->tick_timer = event_new(s->base, -1, EV_PERSIST, on_tick, s);
+        s->clock_fd = timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+        s->place_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+        if (s->clock_fd < 0)
+                return nb_fail_errno(err, errno, "cannot make a timer");
+        arm_clock(s);
+        s->clock_event = event_new(s->base, s->clock_fd, EV_READ | EV_PERSIST, on_clock, s);
+        s->term_event = evsignal_new(s->base, SIGTERM, on_terminate, s);
+        if (!s->settle_timer || !s->tick_timer || !s->clock_event || !s->term_event || event_add(s->clock_event, NULL) < 0 ||
+            event_add(s->term_event, NULL) < 0 || event_add(s->tick_timer, &(struct timeval){ .tv_usec = TICK_MS * 1000 }) < 0)
+                return nb_fail(err, ENOMEM, "cannot make the supervisor's timers");
+        /* inotify instances are few for each user; without one the periodic look is enough */
+        if (s->place_fd >= 0 &&
+            inotify_add_watch(s->place_fd, s->paths.runtime, IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF) >= 0) {
+                s->place_event = event_new(s->base, s->place_fd, EV_READ | EV_PERSIST, on_place, s);
+                if (s->place_event)
+                        (void)event_add(s->place_event, NULL);
+        }
+        return 0;
+}
+
+void watch_free(struct supervisor *s) {
+        struct event **all[] = { &s->settle_timer, &s->tick_timer, &s->clock_event, &s->place_event, &s->term_event };
+        for (size_t i = 0; i < NB_ARRAY_LEN(all); i++) {
+                if (*all[i])
+                        event_free(*all[i]);
+                *all[i] = NULL;
+        }
+        for (size_t i = 0; i < CHILD_COUNT; i++) {
+                if (s->child[i].event)
+                        event_free(s->child[i].event);
+                s->child[i].event = NULL;
+        }
+        s->clock_fd = nb_close(s->clock_fd);
+        s->place_fd = nb_close(s->place_fd);
+}
