@@ -122,5 +122,7 @@ bool nb_valid_box_name(const char *name) {
         size_t len = strlen(name);
         if (len == 0 || len > BOX_NAME_MAX || name[0] == '-' || name[len - 1] == '-')
                 return false;
+        if (strcmp(name, "approvals") == 0) /* has that name in the state folder itself */
+                return false;
         return strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == len;
 }

@@ -12,6 +12,9 @@ enum approval_ask { APPROVAL_ASK_TERMINAL, APPROVAL_ACCEPT, APPROVAL_REFUSE };
 int approval_check(const struct config *c, enum approval_ask ask, struct nb_error *err);
 /** Records that the owner approves `c` as it is (used by `nixbox init`). */
 int approval_grant(const struct config *c, struct nb_error *err);
+/** Notes that the running box of the config `file` can now write below `source` (a mount added while it runs), so that a
+ *  change to any config or hook there is asked about. */
+int approval_note_writable(const char *file, const char *source, struct nb_error *err);
 
 #define APPROVAL_FDS_MAX 8
 /* A host command ready to run: local programs in it are replaced by sealed copies of the bytes that were approved. */

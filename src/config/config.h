@@ -77,6 +77,7 @@ struct config {
         size_t n_pre_up, n_post_up, n_pre_down, n_post_down;
         struct config_file *files;
         size_t n_files;
+        struct config_file lock;  /* nixbox.lock beside it, to be used as it was read; path NULL if there is none */
         struct config_tree *tree; /* the merged document with the origin of each value; for `nixbox config` and the hash */
 };
 

@@ -6,12 +6,15 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "base/paths.h"
+#include "base/sha256.h"
 #include "base/text.h"
 #include "config/merge.h"
 #include "config/mount.h"
 #include "config/start.h"
 
 #define CONFIG_NAME "nixbox.yaml"
+#define LOCK_NAME "nixbox.lock"
+#define LOCK_MAX (16u << 20)
 #define MEMORY_STEP (2ull << 20) /* guests get memory in large pages */
 
 static const struct {
@@ -173,6 +176,19 @@ static void load_typed(struct config *c) {
         load_rest(c, root);
 }
 
+static int load_lock(struct config *c, struct nb_error *err) {
+        NB_AUTO_FREE char *given = nb_path_join(c->dir, LOCK_NAME);
+        NB_AUTO_FREE char *path = mount_real_path(given);
+        int r = nb_read_regular(path, LOCK_MAX, &c->lock.bytes, &c->lock.len);
+        if (r == -ENOENT)
+                return 0;
+        if (r < 0)
+                return nb_fail_errno(err, -r, "cannot read %s", path);
+        c->lock.path = nb_steal(&path);
+        nb_sha256(c->lock.bytes, c->lock.len, c->lock.sha256);
+        return 0;
+}
+
 int config_load(const char *file, bool for_start, struct config **ret, struct nb_error *err) {
         __attribute__((cleanup(config_freep))) struct config *c = nb_calloc(1, sizeof *c);
         int r = absolute(file, &c->file, err);
@@ -186,7 +202,9 @@ int config_load(const char *file, bool for_start, struct config **ret, struct nb
                 return r;
         merge_defaults(c->tree, c->dir);
         load_typed(c);
-        r = start_check_whole(c, err);
+        r = load_lock(c, err);
+        if (r == 0)
+                r = start_check_whole(c, err);
         if (r == 0)
                 r = start_collect(c, for_start, err);
         if (r == 0 && for_start)
@@ -249,6 +267,8 @@ void config_free(struct config *c) {
                 free(c->files[i].path);
                 free(c->files[i].bytes);
         }
+        free(c->lock.path);
+        free(c->lock.bytes);
         for (size_t i = 0; i < NB_ARRAY_LEN(command_lists); i++)
                 free_commands(*(struct config_hook **)((char *)c + command_lists[i].list),
                               *(size_t *)((char *)c + command_lists[i].count));

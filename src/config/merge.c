@@ -197,7 +197,7 @@ char *merge_default_name(const char *dir) {
         while (out > name && out[-1] == '-')
                 out--;
         *out = 0;
-        return nb_strdup(*name ? name : "box");
+        return nb_strdup(nb_valid_box_name(name) ? name : "box");
 }
 
 static unsigned host_cpus(void) {

@@ -126,18 +126,38 @@ static void drop_host_values(const struct config *c, json_t *values) {
         }
 }
 
-json_t *render_canonical(const struct config *c) {
-        json_t *values = value_of(c->tree->root), *files = json_object(), *profiles = json_object();
-        drop_host_values(c, values);
+/* Where paths lead, and where host commands run, is part of what a config means. */
+static void resolve(const struct config *c, json_t *values) {
+        static const char *const names[] = { "pre-up", "post-up", "pre-down", "post-down" };
+        const struct config_hook *hooks[] = { c->pre_up, c->post_up, c->pre_down, c->post_down };
+        const size_t counts[] = { c->n_pre_up, c->n_post_up, c->n_pre_down, c->n_post_down };
         for (size_t i = 0; i < c->n_mounts; i++)
                 json_object_set_new(json_array_get(json_object_get(values, "mounts"), i), "source",
                                     json_string(c->mounts[i].source));
         for (size_t i = 0; i < c->n_secrets; i++) {
-                if (c->secrets[i].from != CONFIG_SECRET_FILE)
-                        continue;
-                NB_AUTO_FREE char *from = nb_asprintf("file:%s", c->secrets[i].arg);
-                json_object_set_new(json_array_get(json_object_get(values, "secrets"), i), "from", json_string(from));
+                const struct config_secret *s = &c->secrets[i];
+                json_t *v = json_array_get(json_object_get(values, "secrets"), i);
+                NB_AUTO_FREE char *from = nb_asprintf("file:%s", s->arg);
+                if (s->from == CONFIG_SECRET_FILE)
+                        json_object_set_new(v, "from", json_string(from));
+                if (s->from == CONFIG_SECRET_COMMAND)
+                        json_object_set_new(v, "dir", json_string(s->dir));
         }
+        for (size_t i = 0; i < NB_ARRAY_LEN(names); i++) {
+                json_t *list = json_array();
+                for (size_t k = 0; k < counts[i]; k++)
+                        json_array_append_new(list,
+                                              json_pack("{s:s, s:s}", "command", hooks[i][k].command, "dir", hooks[i][k].dir));
+                if (counts[i] > 0)
+                        json_object_set(json_object_get(values, "hooks"), names[i], list);
+                json_decref(list);
+        }
+}
+
+json_t *render_canonical(const struct config *c) {
+        json_t *values = value_of(c->tree->root), *files = json_object(), *profiles = json_object();
+        drop_host_values(c, values);
+        resolve(c, values);
         for (size_t i = 0; i < c->n_files; i++)
                 json_object_set_new(files, c->files[i].path, json_string(c->files[i].sha256));
         for (size_t i = 1; i < c->tree->n_sources; i++) { /* 0 is nixbox.yaml itself: its values are what counts */

@@ -269,7 +269,8 @@ static void test_start(void **state) {
         refused("network: {mode: off}\nmounts: [{source: ~}]\n", true, "source has no value", NULL);
         refused("network: {mode: off}\nmounts: [{source: '~'}]\n", true, "nixbox's own folder", "one by one");
         refused("network: {mode: off}\nmounts: [{source: ~/own/nixbox/boxes}]\n", true, "does not exist", NULL);
-        refused("network: {mode: off}\nmounts: [{source: /dev/null, target: /x}]\n", true, "belongs to the host's kernel", NULL);
+        refused("network: {mode: off}\nmounts: [{source: /dev/null, target: /x}]\n", true, "belongs to the host's kernel",
+                NULL);
         refused("network: {mode: off}\nimage: {base: debian-12}\n", true, "debian-12 is not yet supported", NULL);
         refused("network: {mode: off}\nimage: {npm: ['@a/b']}\n", true, "npm packages are not yet supported", NULL);
         refused("network: {mode: off}\nsecrets: [{name: A, from: env:NB_NONE}]\n", true,
