@@ -214,8 +214,11 @@ char *accel_kernel_args(const struct accel *a) {
         if (a->kind == ACCEL_KVM)
                 return nb_strdup("");
         /* Under TCG the guest sees the host's counter. Linux would calibrate it against the emulated timer chip, which is too
-         * uneven for that: it hangs or gets the time wrong. So it is told the frequency. */
-        if (a->tsc_khz == 0)
-                return nb_strdup("no_timer_check");
-        return nb_asprintf("no_timer_check tsc_early_khz=%lu lpj=%lu", a->tsc_khz, a->tsc_khz * 1000 / KERNEL_HZ);
+         * uneven for that: it hangs or gets the time wrong. So it is told the frequency, and (tsc=reliable) not to compare the
+         * counter with the ticks it happens to get, which made it fall back to counting ticks. Emulated code does not
+         * speculate, so the guest need not defend its kernel from that either. */
+        NB_AUTO_FREE char *hints =
+            a->tsc_khz ? nb_asprintf(" tsc=reliable tsc_early_khz=%lu lpj=%lu", a->tsc_khz, a->tsc_khz * 1000 / KERNEL_HZ)
+                       : nb_strdup("");
+        return nb_asprintf("no_timer_check mitigations=off%s", hints);
 }
