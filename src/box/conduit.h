@@ -13,10 +13,14 @@
 /* Supervisor to conduit, on FD_SUPER: WIRE_MOUNT, WIRE_UNMOUNT, WIRE_TIME, WIRE_STATS, WIRE_RECLAIM, WIRE_SHUTDOWN are passed
  * to the guest. Conduit to supervisor: READY, REPLY, STATS_REPLY, BYE from the guest once checked, and WIRE_EXIT frames with
  * the host-side session number in the stream field when a session ended (for the event log).
+ * A client learns the reason when the box ends under it: WIRE_BYE with TEXT on its connection.
  * (SETUP, which carries secrets, is written to the guest by the supervisor before the conduit gets the descriptor.) */
 
-/** Body of the process `nixbox @conduit`. Does not return but with an exit status. */
-int conduit_main(void);
+/** Body of the process `nixbox @conduit UNUSED-ID`. Returns its exit status. */
+int conduit_main(int argc, char **argv);
+#define CONDUIT_EXIT_OVER 0     /* the guest's end or the supervisor's is closed */
+#define CONDUIT_EXIT_FAILED 1   /* could not start or go on; the log says why */
+#define CONDUIT_EXIT_PROTOCOL 2 /* the guest broke the protocol; the log says how */
 
 /** For the supervisor: starts the process with these ends; the descriptors are borrowed. */
 #include "box/jail.h"

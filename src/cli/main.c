@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "box/conduit.h"
 #include "cli/cli.h"
 
 /* clang-format off */
@@ -48,5 +49,7 @@ int cli_main(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
+        if (argc > 1 && strcmp(argv[1], "@conduit") == 0)
+                return conduit_main(argc - 1, argv + 1);
         return cli_main(argc, argv);
 }
