@@ -1,0 +1,82 @@
+/* Memory (see memory.h). */
+#include "memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "base/mem.h"
+#include "guest/procfs.h"
+#include "wire/wire.h"
+
+#define GROUP "/sys/fs/cgroup/sessions"
+#define PROC_TEXT_MAX 65536u
+#define PIDS_KEPT 256u /* process ids that sessions cannot use up: for the kernel and for us */
+
+void memory_stats(struct nb_buf *payload) {
+        NB_AUTO_FREE char *text = NULL;
+        (void)nb_read_file("/proc/meminfo", PROC_TEXT_MAX, &text, NULL);
+        wire_tlv_u64(payload, WIRE_T_MEM_TOTAL, meminfo_value(text, "MemTotal"));
+        wire_tlv_u64(payload, WIRE_T_MEM_FREE, meminfo_value(text, "MemFree"));
+        wire_tlv_u64(payload, WIRE_T_MEM_AVAILABLE, meminfo_value(text, "MemAvailable"));
+        /* what belongs to files and could be read again; "Cached" would count memory file systems too */
+        wire_tlv_u64(payload, WIRE_T_MEM_CACHED, meminfo_value(text, "Active(file)") + meminfo_value(text, "Inactive(file)"));
+}
+
+static int drop_caches(const char *what) {
+        return nb_write_string_at(AT_FDCWD, "/proc/sys/vm/drop_caches", what);
+}
+
+/* Through the group, the kernel takes the pages that have not been used for longest, and may stop early. */
+static int reclaim_group(int cgroup) {
+        NB_AUTO_FREE char *stat = NULL;
+        int r = nb_read_file_at(cgroup, "memory.stat", PROC_TEXT_MAX, &stat, NULL);
+        if (r < 0)
+                return r;
+        uint64_t bytes = stat_value(stat, "inactive_file") + stat_value(stat, "active_file");
+        if (bytes == 0)
+                return 0;
+        NB_AUTO_FREE char *text = nb_asprintf("%llu", (unsigned long long)bytes);
+        r = nb_write_string_at(cgroup, "memory.reclaim", text);
+        return r == -EAGAIN ? 0 : r;
+}
+
+int memory_reclaim(uint64_t flags, int cgroup, struct nb_error *err) {
+        int r = 0;
+        if (flags & WIRE_RECLAIM_PAGES) {
+                r = cgroup >= 0 ? reclaim_group(cgroup) : -ENOENT;
+                if (r < 0)
+                        r = drop_caches("1");
+                /* the host gets back whole blocks only: move what is left together */
+                (void)nb_write_string_at(AT_FDCWD, "/proc/sys/vm/compact_memory", "1");
+        }
+        if (r == 0 && flags & WIRE_RECLAIM_DENTRIES)
+                r = drop_caches("2");
+        return r < 0 ? nb_fail_errno(err, -r, "giving memory back") : 0;
+}
+
+static void limit_processes(int cgroup) {
+        NB_AUTO_FREE char *threads = NULL, *pids = NULL;
+        if (nb_read_file("/proc/sys/kernel/threads-max", 64, &threads, NULL) < 0 ||
+            nb_read_file("/proc/sys/kernel/pid_max", 64, &pids, NULL) < 0)
+                return;
+        unsigned long a = strtoul(threads, NULL, 10), b = strtoul(pids, NULL, 10), most = a < b ? a : b;
+        if (most <= 2ul * PIDS_KEPT)
+                return;
+        NB_AUTO_FREE char *text = nb_asprintf("%lu", most - PIDS_KEPT);
+        (void)nb_write_string_at(cgroup, "pids.max", text);
+}
+
+int memory_make_group(void) {
+        (void)nb_write_string_at(AT_FDCWD, "/sys/fs/cgroup/cgroup.subtree_control", "+memory +pids");
+        if (mkdir(GROUP, 0755) < 0 && errno != EEXIST)
+                return -1;
+        int fd = open(GROUP, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd >= 0)
+                limit_processes(fd);
+        return fd;
+}

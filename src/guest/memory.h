@@ -1,0 +1,11 @@
+/* Memory: figures for the host, and giving back what is only cached. */
+#pragma once
+#include "base/buf.h"
+#include "base/error.h"
+
+/** The payload of STATS_REPLY. */
+void memory_stats(struct nb_buf *payload);
+/** WIRE_RECLAIM_*. `cgroup`: folder of the sessions' control group, or -1. */
+int memory_reclaim(uint64_t flags, int cgroup, struct nb_error *err);
+/** Makes the control group that sessions run in. Returns its folder or -1: then they run in the root group. */
+int memory_make_group(void);

@@ -1,0 +1,10 @@
+/* Applies SETUP to the running system: name, clock, entropy, the caller's account, sudo, the commands that power off. */
+#pragma once
+#include "guest/request.h"
+
+/** Clock and randomness, which other steps depend on. */
+void system_seed(const struct setup *s);
+/** Everything else. Fails only where the box would not be the caller's without it. `old_root` holds our own program. */
+int system_apply(const struct setup *s, int old_root, struct nb_error *err);
+/** Makes a folder and its missing parents; those in the caller's home belong to the caller. Returns 0 or -errno. */
+int system_mkdirs(const char *path, const struct setup *s);
