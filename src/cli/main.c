@@ -7,10 +7,27 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "box/conduit.h"
+#include "box/supervisor.h"
 #include "cli/cli.h"
 
 /* clang-format off */
 const struct cli_verb cli_verbs[] = {
+        { "up", "[--accept] [--recreate] [--dry-run]", "build what is missing, boot the box, return when a command can run",
+          "  --accept    approve what the config reaches beyond its own folder, without asking\n"
+          "  --recreate  end the running box first and start anew\n"
+          "  --dry-run   show what would be started, and start nothing\n"
+          "With -v each phase is shown with its time. A box that runs already is no error.\n\n"
+          "example:  nixbox up -v", verb_up, false },
+        { "down", "[--all] [--keep-disk]", "end the box; its scratch space goes with it",
+          "  --all        every box of yours\n"
+          "  --keep-disk  keep the scratch disk (machine.disk) for the next start\n"
+          "A box that does not run is no error.\n\n"
+          "example:  nixbox down", verb_down, false },
+        { "status", "[--json]", "show the boxes that run and what each has",
+          "Lists every box of yours, or with -n that one.\n\n"
+          "example:  nixbox status --json", verb_status, false },
+        { "ps", "[--json]", "the same as status", "example:  nixbox ps", verb_status, true },
+        { "config", "[--json]", "show the config in force, each value with where it came from", "example:  nixbox config", verb_config, false },
         { "image", "build [--force] | ls | rm IMAGE... | prune", "build, list and remove images", "", verb_image, false },
         { "doctor", "[--json]", "what this host can and cannot do, and how to fix it",
           "Exits 0 if a box can start here, 1 if not.\n\n"
@@ -51,5 +68,7 @@ int cli_main(int argc, char **argv) {
 int main(int argc, char **argv) {
         if (argc > 1 && strcmp(argv[1], "@conduit") == 0)
                 return conduit_main(argc - 1, argv + 1);
+        if (argc > 1 && strcmp(argv[1], "@supervisor") == 0)
+                return supervisor_main();
         return cli_main(argc, argv);
 }

@@ -91,7 +91,7 @@ int tree_unpack(const char *tar, const char *dir, char *(*want)(const char *name
         }
 }
 
-int tree_copy(const char *from, const char *to, mode_t mode, struct nb_error *err) {
+int tree_copy_file(const char *from, const char *to, mode_t mode, struct nb_error *err) {
         int r = tree_parents(to);
         if (r < 0)
                 return nb_fail_errno(err, -r, "cannot make the folder of %s", to);

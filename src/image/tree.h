@@ -14,6 +14,6 @@ int tree_unpack(const char *tar, const char *dir, char *(*want)(const char *name
  *  The digest is that of the listing. */
 int tree_seal(const char *dir, char **ret_listing, char ret_digest[NB_SHA256_HEX], struct nb_error *err);
 /** Copies a file's bytes to a new file. */
-int tree_copy(const char *from, const char *to, mode_t mode, struct nb_error *err);
+int tree_copy_file(const char *from, const char *to, mode_t mode, struct nb_error *err);
 /** mkdir -p of the folder that holds `path`. */
 int tree_parents(const char *path);
