@@ -12,6 +12,9 @@
 
 /* clang-format off */
 const struct cli_verb cli_verbs[] = {
+        { "init", "[--profile P]...", "write a commented nixbox.yaml for this folder",
+          "  -p, --profile P   start from a profile: a built-in one, or a file such as ./profile.yaml\n\n"
+          "example:  nixbox init --profile dev", verb_init, false },
         { "up", "[--accept] [--recreate] [--dry-run]", "build what is missing, boot the box, return when a command can run",
           "  --accept    approve what the config reaches beyond its own folder, without asking\n"
           "  --recreate  end the running box first and start anew\n"
@@ -27,7 +30,9 @@ const struct cli_verb cli_verbs[] = {
           "Lists every box of yours, or with -n that one.\n\n"
           "example:  nixbox status --json", verb_status, false },
         { "ps", "[--json]", "the same as status", "example:  nixbox ps", verb_status, true },
-        { "config", "[--json]", "show the config in force, each value with where it came from", "example:  nixbox config", verb_config, false },
+        { "config", "[--json]", "show the resolved config, each value with where it came from",
+          "Works also where a start would be refused. The reference of all keys is docs/config.md.\n\n"
+          "example:  nixbox config", verb_config, false },
         { "image", "build [--force] | ls | rm IMAGE... | prune", "build, list and remove images", "", verb_image, false },
         { "doctor", "[--json]", "what this host can and cannot do, and how to fix it",
           "Exits 0 if a box can start here, 1 if not.\n\n"

@@ -129,10 +129,7 @@ static int load(struct up *u, const struct up_options *o, struct nb_error *err) 
                 r = box_paths_new(u->cli->name ? u->cli->name : u->config->name, &u->paths, err);
         if (r < 0 || o->dry_run)
                 return r;
-        enum approval_ask ask = o->accept                                       ? APPROVAL_ACCEPT
-                                : isatty(STDIN_FILENO) && isatty(STDERR_FILENO) ? APPROVAL_ASK_TERMINAL
-                                                                                : APPROVAL_REFUSE;
-        return approval_check(u->config, ask, err);
+        return approval_check(u->config, o->accept ? APPROVAL_ACCEPT : APPROVAL_ASK_TERMINAL, err);
 }
 
 static int prepare(struct up *u, struct nb_error *err) {

@@ -15,10 +15,10 @@
 #include "base/paths.h"
 #include "base/sha256.h"
 #include "base/text.h"
+#include "config/doc.h"
 #include "config/mount.h"
 #include "config/reach.h"
 #include "config/render.h"
-#include "config/tree.h"
 
 #define RECORD_MAX (4u << 20)
 #define RECORDS_MAX 4096 /* records of other configs that are looked at */

@@ -16,16 +16,16 @@
 #define DISK_MAX (64ull << 40)
 #define PACKAGE_NAME_MAX 128
 
-static int check_name(struct check *c, struct tree_node *n) {
+static int check_name(struct check *c, struct doc_node *n) {
         int r = check_text(c, n, "name");
         if (r == 0 && !nb_valid_box_name(n->text)) {
-                tree_fail(n, c->err, EINVAL, "'%s' cannot be the name of a box", n->text);
+                doc_fail(n, c->err, EINVAL, "'%s' cannot be the name of a box", n->text);
                 return nb_hint(c->err, "use 1 to 40 of a-z, 0-9 and '-', with no '-' at either end");
         }
         return r;
 }
 
-static int profile(struct check *c, struct tree_node *n) {
+static int profile(struct check *c, struct doc_node *n) {
         static const char word[] = "abcdefghijklmnopqrstuvwxyz0123456789-";
         int r = check_text(c, n, "a profile");
         if (r < 0 || n->text[strspn(n->text, word)] == 0)
@@ -35,19 +35,19 @@ static int profile(struct check *c, struct tree_node *n) {
                 char *path = NULL;
                 r = check_path(c, n, n->text, &path);
                 if (r == 0)
-                        tree_set_text(n, path);
+                        doc_set_text(n, path);
                 return r;
         }
-        tree_fail(n, c->err, EINVAL, "'%s' names no profile", n->text);
+        doc_fail(n, c->err, EINVAL, "'%s' names no profile", n->text);
         return nb_hint(c->err, "write the name of a built-in profile, or a path such as ./profile.yaml");
 }
 
-static int check_profiles(struct check *c, struct tree_node *n) {
+static int check_profiles(struct check *c, struct doc_node *n) {
         return check_list(c, n, "profiles", profile);
 }
 
 /* "nix:FILE", "dir:PATH" and "oci:./PATH" name something on this host: made absolute. */
-static int check_base(struct check *c, struct tree_node *n) {
+static int check_base(struct check *c, struct doc_node *n) {
         static const char *const kinds[] = { "oci:", "nix:", "dir:" };
         int r = check_text(c, n, "image.base");
         if (r < 0 || strcmp(n->text, "debian-13") == 0 || strcmp(n->text, "debian-12") == 0)
@@ -62,14 +62,14 @@ static int check_base(struct check *c, struct tree_node *n) {
                         return 0;
                 r = check_path(c, n, rest, &full);
                 if (r == 0)
-                        tree_set_text(n, nb_asprintf("%s%s", kinds[i], full));
+                        doc_set_text(n, nb_asprintf("%s%s", kinds[i], full));
                 return r;
         }
-        tree_fail(n, c->err, EINVAL, "there is no image base '%s'", n->text);
+        doc_fail(n, c->err, EINVAL, "there is no image base '%s'", n->text);
         return nb_hint(c->err, "use debian-13 (others: debian-12, oci:REF, nix:FILE, dir:PATH)");
 }
 
-static int package(struct check *c, struct tree_node *n) {
+static int package(struct check *c, struct doc_node *n) {
         static const char allowed[] = "abcdefghijklmnopqrstuvwxyz0123456789+.-";
         int r = check_text(c, n, "a package");
         if (r < 0)
@@ -77,11 +77,11 @@ static int package(struct check *c, struct tree_node *n) {
         size_t len = strlen(n->text);
         if (len >= 2 && len <= PACKAGE_NAME_MAX && strspn(n->text, allowed) == len && !strchr("+.-", n->text[0]))
                 return 0;
-        tree_fail(n, c->err, EINVAL, "'%s' cannot be the name of a Debian package", n->text);
+        doc_fail(n, c->err, EINVAL, "'%s' cannot be the name of a Debian package", n->text);
         return nb_hint(c->err, "names are of lower-case letters, digits, '+', '-' and '.', and begin with a letter or digit");
 }
 
-static int npm_package(struct check *c, struct tree_node *n) {
+static int npm_package(struct check *c, struct doc_node *n) {
         static const char allowed[] = "abcdefghijklmnopqrstuvwxyz0123456789-._~";
         int r = check_text(c, n, "a package");
         if (r < 0)
@@ -97,93 +97,93 @@ static int npm_package(struct check *c, struct tree_node *n) {
         bool version = p[name] == '@' && p[name + 1] && !strpbrk(p + name + 1, " /\n\t@:");
         if (name > 0 && (p[name] == 0 || version) && *p != '.' && *p != '-' && strlen(n->text) <= PACKAGE_NAME_MAX)
                 return 0;
-        tree_fail(n, c->err, EINVAL, "'%s' cannot be the name of an npm package", n->text);
+        doc_fail(n, c->err, EINVAL, "'%s' cannot be the name of an npm package", n->text);
         return nb_hint(c->err, "write name, @scope/name or name@version");
 }
 
-static int check_packages(struct check *c, struct tree_node *n) {
+static int check_packages(struct check *c, struct doc_node *n) {
         return check_list(c, n, "image.packages", package);
 }
 
-static int check_npm(struct check *c, struct tree_node *n) {
+static int check_npm(struct check *c, struct doc_node *n) {
         return check_list(c, n, "image.npm", npm_package);
 }
 
-static int check_image(struct check *c, struct tree_node *n) {
+static int check_image(struct check *c, struct doc_node *n) {
         static const struct check_key keys[] = { { "base", check_base }, { "packages", check_packages }, { "npm", check_npm } };
         return check_map(c, n, "image", keys, NB_ARRAY_LEN(keys));
 }
 
-static int check_cpus(struct check *c, struct tree_node *n) {
+static int check_cpus(struct check *c, struct doc_node *n) {
         return check_int(c, n, "machine.cpus", 1, CPUS_MAX);
 }
 
-static int check_size(struct check *c, struct tree_node *n, const char *what, uint64_t min, uint64_t max) {
+static int check_size(struct check *c, struct doc_node *n, const char *what, uint64_t min, uint64_t max) {
         uint64_t v = 0;
-        if (n->kind != TREE_TEXT && n->kind != TREE_INT) {
+        if (n->kind != DOC_TEXT && n->kind != DOC_INT) {
                 check_wrong_type(c, n, what, "a size");
                 return nb_hint(c->err, "write a whole number and K, M, G or T, such as 8G");
         }
         int r = nb_parse_size(n->text, &v);
         if (r == -EINVAL) {
-                tree_fail(n, c->err, EINVAL, "%s: '%s' is not a size", what, n->text);
+                doc_fail(n, c->err, EINVAL, "%s: '%s' is not a size", what, n->text);
                 return nb_hint(c->err, "write a whole number and K, M, G or T, such as 8G");
         }
         if (r < 0 || v < min || v > max) {
                 NB_AUTO_FREE char *low = nb_format_size(min);
                 NB_AUTO_FREE char *high = nb_format_size(max);
-                return tree_fail(n, c->err, ERANGE, "%s must be from %s to %s, but here is %s", what, low, high, n->text);
+                return doc_fail(n, c->err, ERANGE, "%s must be from %s to %s, but here is %s", what, low, high, n->text);
         }
         return 0;
 }
 
-static int check_memory(struct check *c, struct tree_node *n) {
+static int check_memory(struct check *c, struct doc_node *n) {
         return check_size(c, n, "machine.memory", MEMORY_MIN, MEMORY_MAX);
 }
 
-static int check_disk(struct check *c, struct tree_node *n) {
+static int check_disk(struct check *c, struct doc_node *n) {
         return check_size(c, n, "machine.disk", DISK_MIN, DISK_MAX);
 }
 
-static int check_machine(struct check *c, struct tree_node *n) {
+static int check_machine(struct check *c, struct doc_node *n) {
         static const struct check_key keys[] = { { "cpus", check_cpus }, { "memory", check_memory }, { "disk", check_disk } };
         return check_map(c, n, "machine", keys, NB_ARRAY_LEN(keys));
 }
 
-static int check_source(struct check *c, struct tree_node *n) {
+static int check_source(struct check *c, struct doc_node *n) {
         char *path = NULL;
         int r = check_text(c, n, "source");
         if (r == 0)
                 r = check_path(c, n, n->text, &path);
         if (r == 0)
-                tree_set_text(n, path);
+                doc_set_text(n, path);
         return r;
 }
 
-static int check_target(struct check *c, struct tree_node *n) {
+static int check_target(struct check *c, struct doc_node *n) {
         char *path = NULL;
         int r = check_text(c, n, "target");
         if (r < 0)
                 return r;
         if (n->text[0] != '/' && n->text[0] != '~') {
-                tree_fail(n, c->err, EINVAL, "the target '%s' is not an absolute path", n->text);
+                doc_fail(n, c->err, EINVAL, "the target '%s' is not an absolute path", n->text);
                 return nb_hint(c->err, "begin it with / or ~/ (the home folder inside)");
         }
         r = check_path(c, n, n->text, &path);
         if (r == 0)
-                tree_set_text(n, path);
+                doc_set_text(n, path);
         return r;
 }
 
-static int check_write(struct check *c, struct tree_node *n) {
+static int check_write(struct check *c, struct doc_node *n) {
         return check_bool(c, n, "write");
 }
 
-static int mount(struct check *c, struct tree_node *n) {
+static int mount(struct check *c, struct doc_node *n) {
         static const struct check_key keys[] = { { "source", check_source },
                                                  { "target", check_target },
                                                  { "write", check_write } };
-        if (n->kind != TREE_MAP) {
+        if (n->kind != DOC_MAP) {
                 check_wrong_type(c, n, "a mount", "a map with source, target, write");
                 return nb_hint(c->err, "write it as {source: PATH, write: true}");
         }
@@ -191,36 +191,36 @@ static int mount(struct check *c, struct tree_node *n) {
         int r = check_map(c, n, "a mount", keys, NB_ARRAY_LEN(keys));
         if (r < 0)
                 return r;
-        if (!tree_get(n, "source")) {
-                tree_fail(n, c->err, EINVAL, "the mount has no source");
+        if (!doc_get(n, "source")) {
+                doc_fail(n, c->err, EINVAL, "the mount has no source");
                 return nb_hint(c->err, "add 'source: PATH'");
         }
-        if (!tree_get(n, "target"))
-                tree_put(n, "target", tree_new(TREE_TEXT, NULL, tree_text(n, "source")));
-        if (!tree_get(n, "write"))
-                tree_put(n, "write", tree_new(TREE_BOOL, NULL, "false"));
+        if (!doc_get(n, "target"))
+                doc_put(n, "target", doc_new(DOC_TEXT, NULL, doc_text(n, "source")));
+        if (!doc_get(n, "write"))
+                doc_put(n, "write", doc_new(DOC_BOOL, NULL, "false"));
         return 0;
 }
 
-static int check_mounts(struct check *c, struct tree_node *n) {
+static int check_mounts(struct check *c, struct doc_node *n) {
         return check_list(c, n, "mounts", mount);
 }
 
-static int check_env(struct check *c, struct tree_node *n) {
-        if (n->kind == TREE_NULL)
-                n->kind = TREE_MAP;
-        if (n->kind != TREE_MAP)
+static int check_env(struct check *c, struct doc_node *n) {
+        if (n->kind == DOC_NULL)
+                n->kind = DOC_MAP;
+        if (n->kind != DOC_MAP)
                 return check_wrong_type(c, n, "env", "a map (NAME: value)");
         for (size_t i = 0; i < n->n_kids; i++) {
-                struct tree_node *v = n->kids[i];
+                struct doc_node *v = n->kids[i];
                 if (!check_env_name(v->key)) {
-                        struct tree_node at = { .src = v->src, .line = v->key_line, .column = v->key_column };
-                        tree_fail(&at, c->err, EINVAL, "'%s' cannot be the name of a variable", v->key);
+                        struct doc_node at = { .src = v->src, .line = v->key_line, .column = v->key_column };
+                        doc_fail(&at, c->err, EINVAL, "'%s' cannot be the name of a variable", v->key);
                         return nb_hint(c->err, "use letters, digits and '_', not beginning with a digit");
                 }
-                if (v->kind == TREE_INT || v->kind == TREE_NUMBER) /* 8080 and 1.10 mean just that text */
-                        v->kind = TREE_TEXT;
-                if (v->kind == TREE_TEXT)
+                if (v->kind == DOC_INT || v->kind == DOC_NUMBER) /* 8080 and 1.10 mean just that text */
+                        v->kind = DOC_TEXT;
+                if (v->kind == DOC_TEXT)
                         continue;
                 check_wrong_type(c, v, v->key, "text");
                 return nb_hint(c->err, "put the value in quotes; \"\" is an empty one");
@@ -228,16 +228,16 @@ static int check_env(struct check *c, struct tree_node *n) {
         return 0;
 }
 
-static int check_secret_name(struct check *c, struct tree_node *n) {
+static int check_secret_name(struct check *c, struct doc_node *n) {
         int r = check_text(c, n, "name");
         if (r == 0 && !check_env_name(n->text)) {
-                tree_fail(n, c->err, EINVAL, "'%s' cannot be the name of a variable", n->text);
+                doc_fail(n, c->err, EINVAL, "'%s' cannot be the name of a variable", n->text);
                 return nb_hint(c->err, "use letters, digits and '_', not beginning with a digit");
         }
         return r;
 }
 
-static int check_from(struct check *c, struct tree_node *n) {
+static int check_from(struct check *c, struct doc_node *n) {
         int r = check_text(c, n, "from");
         if (r < 0 || strcmp(n->text, "env") == 0)
                 return r;
@@ -249,50 +249,50 @@ static int check_from(struct check *c, struct tree_node *n) {
                 NB_AUTO_FREE char *path = NULL;
                 r = check_path(c, n, n->text + 5, &path);
                 if (r == 0)
-                        tree_set_text(n, nb_asprintf("file:%s", path));
+                        doc_set_text(n, nb_asprintf("file:%s", path));
                 return r;
         }
         /* not shown: someone may have written the value itself here */
-        tree_fail(n, c->err, EINVAL, "this is no place a secret can come from");
+        doc_fail(n, c->err, EINVAL, "this is no place a secret can come from");
         return nb_hint(c->err, "write env, env:NAME, file:PATH or command:COMMAND");
 }
 
-static int secret_host(struct check *c, struct tree_node *n) {
+static int secret_host(struct check *c, struct doc_node *n) {
         return check_host(c, n, "a host", false);
 }
 
-static int check_hosts(struct check *c, struct tree_node *n) {
+static int check_hosts(struct check *c, struct doc_node *n) {
         int r = check_list(c, n, "hosts", secret_host);
         if (r == 0 && n->n_kids == 0) {
-                tree_fail(n, c->err, EINVAL, "hosts is empty: the secret could be used nowhere");
+                doc_fail(n, c->err, EINVAL, "hosts is empty: the secret could be used nowhere");
                 return nb_hint(c->err, "name the hosts, or remove the key to give the guest the value itself");
         }
         return r;
 }
 
-static int secret(struct check *c, struct tree_node *n) {
+static int secret(struct check *c, struct doc_node *n) {
         static const struct check_key keys[] = { { "name", check_secret_name },
                                                  { "from", check_from },
                                                  { "hosts", check_hosts } };
-        if (n->kind != TREE_MAP)
+        if (n->kind != DOC_MAP)
                 return check_wrong_type(c, n, "a secret", "a map with name and from");
         int r = check_map(c, n, "a secret", keys, NB_ARRAY_LEN(keys));
         if (r < 0)
                 return r;
-        if (!tree_get(n, "name") || !tree_get(n, "from"))
-                return tree_fail(n, c->err, EINVAL, "a secret needs both name and from");
+        if (!doc_get(n, "name") || !doc_get(n, "from"))
+                return doc_fail(n, c->err, EINVAL, "a secret needs both name and from");
         return 0;
 }
 
-static int check_secrets(struct check *c, struct tree_node *n) {
+static int check_secrets(struct check *c, struct doc_node *n) {
         return check_list(c, n, "secrets", secret);
 }
 
-static int check_commands(struct check *c, struct tree_node *n) {
+static int check_commands(struct check *c, struct doc_node *n) {
         return check_texts(c, n, n->key);
 }
 
-static int check_hooks(struct check *c, struct tree_node *n) {
+static int check_hooks(struct check *c, struct doc_node *n) {
         static const struct check_key keys[] = {
                 { "pre-up", check_commands },
                 { "post-up", check_commands },
@@ -302,7 +302,7 @@ static int check_hooks(struct check *c, struct tree_node *n) {
         return check_map(c, n, "hooks", keys, NB_ARRAY_LEN(keys));
 }
 
-int check_document(struct check *c, struct tree_node *root) {
+int check_document(struct check *c, struct doc_node *root) {
         static const struct check_key keys[] = {
                 { "name", check_name },
                 { "profiles", check_profiles },

@@ -33,22 +33,22 @@ unsigned check_distance(const char *a, const char *b, unsigned max) {
         return row[lb] > max ? max + 1 : row[lb];
 }
 
-static const char *kind_name(enum tree_kind kind) {
+static const char *kind_name(enum doc_kind kind) {
         static const char *const names[] = {
-                [TREE_NULL] = "nothing", [TREE_TEXT] = "text",       [TREE_BOOL] = "true or false",
-                [TREE_INT] = "a number", [TREE_NUMBER] = "a number", [TREE_AMBIGUOUS] = "an ambiguous word",
-                [TREE_LIST] = "a list",  [TREE_MAP] = "a map",
+                [DOC_NULL] = "nothing", [DOC_TEXT] = "text",       [DOC_BOOL] = "true or false",
+                [DOC_INT] = "a number", [DOC_NUMBER] = "a number", [DOC_AMBIGUOUS] = "an ambiguous word",
+                [DOC_LIST] = "a list",  [DOC_MAP] = "a map",
         };
         return names[kind];
 }
 
-int check_wrong_type(struct check *c, const struct tree_node *n, const char *what, const char *wanted) {
-        return tree_fail(n, c->err, EINVAL, "%s must be %s, but here is %s", what, wanted, kind_name(n->kind));
+int check_wrong_type(struct check *c, const struct doc_node *n, const char *what, const char *wanted) {
+        return doc_fail(n, c->err, EINVAL, "%s must be %s, but here is %s", what, wanted, kind_name(n->kind));
 }
 
-static int unknown_key(struct check *c, const struct tree_node *kid, const char *what, const struct check_key *keys,
+static int unknown_key(struct check *c, const struct doc_node *kid, const char *what, const struct check_key *keys,
                        size_t n_keys) {
-        struct tree_node at = { .src = kid->src, .line = kid->key_line, .column = kid->key_column };
+        struct doc_node at = { .src = kid->src, .line = kid->key_line, .column = kid->key_column };
         const char *near = NULL;
         unsigned best = SUGGEST_EDITS + 1;
         NB_AUTO_FREE char *known = nb_strdup("");
@@ -64,27 +64,27 @@ static int unknown_key(struct check *c, const struct tree_node *kid, const char 
                 free(known);
                 known = longer;
         }
-        tree_fail(&at, c->err, EINVAL, "there is no key '%s'%s%s", kid->key, *what ? " in " : "", what);
+        doc_fail(&at, c->err, EINVAL, "there is no key '%s'%s%s", kid->key, *what ? " in " : "", what);
         if (near)
                 return nb_hint(c->err, "did you mean '%s'?", near);
         return nb_hint(c->err, "the keys here are: %s", known);
 }
 
-int check_map(struct check *c, struct tree_node *n, const char *what, const struct check_key *keys, size_t n_keys) {
-        if (n->kind == TREE_NULL)
-                n->kind = TREE_MAP;
-        if (n->kind != TREE_MAP)
+int check_map(struct check *c, struct doc_node *n, const char *what, const struct check_key *keys, size_t n_keys) {
+        if (n->kind == DOC_NULL)
+                n->kind = DOC_MAP;
+        if (n->kind != DOC_MAP)
                 return check_wrong_type(c, n, *what ? what : "the file", "a map (key: value)");
         for (size_t i = 0; i < n->n_kids; i++) {
-                struct tree_node *kid = n->kids[i];
+                struct doc_node *kid = n->kids[i];
                 const struct check_key *key = keys;
                 while (key < keys + n_keys && strcmp(key->name, kid->key) != 0)
                         key++;
                 if (key == keys + n_keys)
                         return unknown_key(c, kid, what, keys, n_keys);
                 if (!key->fn) {
-                        struct tree_node at = { .src = kid->src, .line = kid->key_line, .column = kid->key_column };
-                        tree_fail(&at, c->err, ENOTSUP, "'%s%s%s' is not yet supported", what, *what ? "." : "", kid->key);
+                        struct doc_node at = { .src = kid->src, .line = kid->key_line, .column = kid->key_column };
+                        doc_fail(&at, c->err, ENOTSUP, "'%s%s%s' is not yet supported", what, *what ? "." : "", kid->key);
                         return nb_hint(c->err, "the name is reserved; remove the key");
                 }
                 int r = key->fn(c, kid);
@@ -94,10 +94,10 @@ int check_map(struct check *c, struct tree_node *n, const char *what, const stru
         return 0;
 }
 
-int check_list(struct check *c, struct tree_node *n, const char *what, int (*fn)(struct check *c, struct tree_node *n)) {
-        if (n->kind == TREE_NULL)
-                n->kind = TREE_LIST;
-        if (n->kind != TREE_LIST) {
+int check_list(struct check *c, struct doc_node *n, const char *what, int (*fn)(struct check *c, struct doc_node *n)) {
+        if (n->kind == DOC_NULL)
+                n->kind = DOC_LIST;
+        if (n->kind != DOC_LIST) {
                 check_wrong_type(c, n, what, "a list");
                 return nb_hint(c->err, "write each item on a line of its own after '- ', or all of them in [ ]");
         }
@@ -109,53 +109,53 @@ int check_list(struct check *c, struct tree_node *n, const char *what, int (*fn)
         return 0;
 }
 
-int check_text(struct check *c, const struct tree_node *n, const char *what) {
-        if (n->kind == TREE_TEXT && *n->text)
+int check_text(struct check *c, const struct doc_node *n, const char *what) {
+        if (n->kind == DOC_TEXT && *n->text)
                 return 0;
-        if (n->kind == TREE_TEXT)
-                return tree_fail(n, c->err, EINVAL, "%s is empty", what);
-        if (n->kind == TREE_NULL) {
-                tree_fail(n, c->err, EINVAL, "%s has no value", what);
+        if (n->kind == DOC_TEXT)
+                return doc_fail(n, c->err, EINVAL, "%s is empty", what);
+        if (n->kind == DOC_NULL) {
+                doc_fail(n, c->err, EINVAL, "%s has no value", what);
                 return nb_hint(c->err, "write a value, or remove the key");
         }
         check_wrong_type(c, n, what, "text");
-        if (n->kind == TREE_LIST || n->kind == TREE_MAP)
+        if (n->kind == DOC_LIST || n->kind == DOC_MAP)
                 return -EINVAL;
         return nb_hint(c->err, "put it in quotes: \"%s\"", n->text);
 }
 
-int check_bool(struct check *c, const struct tree_node *n, const char *what) {
-        if (n->kind == TREE_BOOL)
+int check_bool(struct check *c, const struct doc_node *n, const char *what) {
+        if (n->kind == DOC_BOOL)
                 return 0;
         check_wrong_type(c, n, what, "true or false");
         return nb_hint(c->err, "write true or false, without quotes and in lower case");
 }
 
-int check_int(struct check *c, const struct tree_node *n, const char *what, unsigned long min, unsigned long max) {
+int check_int(struct check *c, const struct doc_node *n, const char *what, unsigned long min, unsigned long max) {
         uint64_t v = 0;
-        if (n->kind != TREE_INT) {
+        if (n->kind != DOC_INT) {
                 check_wrong_type(c, n, what, "a whole number");
                 return nb_hint(c->err, "write a decimal number from %lu to %lu, without quotes", min, max);
         }
         if (nb_parse_uint(n->text, max, &v) < 0 || v < min)
-                return tree_fail(n, c->err, ERANGE, "%s must be from %lu to %lu, but here is %s", what, min, max, n->text);
+                return doc_fail(n, c->err, ERANGE, "%s must be from %lu to %lu, but here is %s", what, min, max, n->text);
         return 0;
 }
 
-static int item_text(struct check *c, struct tree_node *n) {
+static int item_text(struct check *c, struct doc_node *n) {
         return check_text(c, n, "an item of this list");
 }
 
-int check_texts(struct check *c, struct tree_node *n, const char *what) {
+int check_texts(struct check *c, struct doc_node *n, const char *what) {
         return check_list(c, n, what, item_text);
 }
 
-int check_path(struct check *c, const struct tree_node *n, const char *text, char **ret) {
+int check_path(struct check *c, const struct doc_node *n, const char *text, char **ret) {
         NB_AUTO_FREE char *full = NULL;
         if (strchr(text, '\n') || strchr(text, '\t'))
-                return tree_fail(n, c->err, EINVAL, "the path holds a line break or a tab");
+                return doc_fail(n, c->err, EINVAL, "the path holds a line break or a tab");
         if (text[0] == '~' && text[1] != '/' && text[1] != 0) {
-                tree_fail(n, c->err, EINVAL, "'%s': only ~ and ~/… are understood", text);
+                doc_fail(n, c->err, EINVAL, "'%s': only ~ and ~/… are understood", text);
                 return nb_hint(c->err, "write the other user's home folder out, or ./%s for a file of that name", text);
         }
         if (text[0] == '~')

@@ -33,8 +33,8 @@ static const char *host_problem(const char *host) {
         return labels < 2 ? "has no dot" : NULL;
 }
 
-static int bad_host(struct check *c, const struct tree_node *n, const char *problem) {
-        tree_fail(n, c->err, EINVAL, "'%s' %s", n->text, problem);
+static int bad_host(struct check *c, const struct doc_node *n, const char *problem) {
+        doc_fail(n, c->err, EINVAL, "'%s' %s", n->text, problem);
         if (strstr(n->text, "://") || strchr(n->text, '/'))
                 return nb_hint(c->err, "write the host's name alone; methods and paths have keys of their own");
         if (strchr(n->text, ':'))
@@ -47,7 +47,7 @@ static int bad_host(struct check *c, const struct tree_node *n, const char *prob
         return nb_hint(c->err, "write a full name such as api.example.com, or *.example.com for all names below it");
 }
 
-int check_host(struct check *c, struct tree_node *n, const char *what, bool suffix) {
+int check_host(struct check *c, struct doc_node *n, const char *what, bool suffix) {
         int r = check_text(c, n, what);
         if (r < 0)
                 return r;
@@ -62,7 +62,7 @@ int check_host(struct check *c, struct tree_node *n, const char *what, bool suff
         return problem ? bad_host(c, n, problem) : 0;
 }
 
-static int rule_host(struct check *c, struct tree_node *n) {
+static int rule_host(struct check *c, struct doc_node *n) {
         return check_host(c, n, "host", true);
 }
 
@@ -73,7 +73,7 @@ static bool host_bits_clear(const unsigned char *addr, unsigned bits, unsigned t
         return true;
 }
 
-static int rule_cidr(struct check *c, struct tree_node *n) {
+static int rule_cidr(struct check *c, struct doc_node *n) {
         int r = check_text(c, n, "cidr");
         if (r < 0)
                 return r;
@@ -87,83 +87,83 @@ static int rule_cidr(struct check *c, struct tree_node *n) {
         else if (inet_pton(AF_INET6, addr, bytes) == 1)
                 total = 128;
         if (total == 0 || nb_parse_uint(slash + 1, total, &bits) < 0) {
-                tree_fail(n, c->err, EINVAL, "'%s' is not a range of addresses", n->text);
+                doc_fail(n, c->err, EINVAL, "'%s' is not a range of addresses", n->text);
                 return nb_hint(c->err, "write ADDRESS/BITS, such as 10.1.2.0/24 or 10.1.2.3/32");
         }
         if (!host_bits_clear(bytes, (unsigned)bits, total)) {
-                tree_fail(n, c->err, EINVAL, "'%s' has bits set beyond its first %u", n->text, (unsigned)bits);
+                doc_fail(n, c->err, EINVAL, "'%s' has bits set beyond its first %u", n->text, (unsigned)bits);
                 return nb_hint(c->err, "write the first address of the range, or /%u for this address alone", total);
         }
         return 0;
 }
 
-static int port(struct check *c, struct tree_node *n) {
+static int port(struct check *c, struct doc_node *n) {
         return check_int(c, n, "a port", 1, 65535);
 }
 
-static int rule_ports(struct check *c, struct tree_node *n) {
+static int rule_ports(struct check *c, struct doc_node *n) {
         int r = check_list(c, n, "ports", port);
         if (r == 0 && n->n_kids == 0) {
-                tree_fail(n, c->err, EINVAL, "ports is empty: the rule would allow nothing");
+                doc_fail(n, c->err, EINVAL, "ports is empty: the rule would allow nothing");
                 return nb_hint(c->err, "name the ports, or remove the key (443 and 80)");
         }
         return r;
 }
 
-static int method(struct check *c, struct tree_node *n) {
+static int method(struct check *c, struct doc_node *n) {
         int r = check_text(c, n, "a method");
         if (r == 0 && n->text[strspn(n->text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-")]) {
-                tree_fail(n, c->err, EINVAL, "'%s' is not an HTTP method", n->text);
+                doc_fail(n, c->err, EINVAL, "'%s' is not an HTTP method", n->text);
                 return nb_hint(c->err, "write it in capitals: GET, POST, …");
         }
         return r;
 }
 
-static int rule_methods(struct check *c, struct tree_node *n) {
+static int rule_methods(struct check *c, struct doc_node *n) {
         return check_list(c, n, "methods", method);
 }
 
-static int path(struct check *c, struct tree_node *n) {
+static int path(struct check *c, struct doc_node *n) {
         int r = check_text(c, n, "a path");
         if (r == 0 && (n->text[0] != '/' || strpbrk(n->text, " \n\t?#"))) {
-                tree_fail(n, c->err, EINVAL, "'%s' is not a path pattern", n->text);
+                doc_fail(n, c->err, EINVAL, "'%s' is not a path pattern", n->text);
                 return nb_hint(c->err, "begin with /; * stands for one part, ** for any number; no query, no spaces");
         }
         return r;
 }
 
-static int rule_paths(struct check *c, struct tree_node *n) {
+static int rule_paths(struct check *c, struct doc_node *n) {
         return check_list(c, n, "paths", path);
 }
 
-static int rule_private(struct check *c, struct tree_node *n) {
+static int rule_private(struct check *c, struct doc_node *n) {
         return check_bool(c, n, "private");
 }
 
-static int rule(struct check *c, struct tree_node *n) {
+static int rule(struct check *c, struct doc_node *n) {
         static const struct check_key keys[] = {
                 { "host", rule_host },       { "cidr", rule_cidr },   { "ports", rule_ports },
                 { "methods", rule_methods }, { "paths", rule_paths }, { "private", rule_private },
         };
-        if (n->kind != TREE_MAP)
+        if (n->kind != DOC_MAP)
                 return check_host(c, n, "an item of network.allow", true);
         int r = check_map(c, n, "a rule", keys, NB_ARRAY_LEN(keys));
         if (r < 0)
                 return r;
-        bool host = tree_get(n, "host"), cidr = tree_get(n, "cidr");
+        bool host = doc_get(n, "host"), cidr = doc_get(n, "cidr");
         if (host == cidr)
-                return tree_fail(n, c->err, EINVAL, "a rule needs either host or cidr%s", host ? ", not both" : "");
-        const struct tree_node *only_host = tree_get(n, "methods");
+                return doc_fail(n, c->err, EINVAL, "a rule needs either host or cidr%s", host ? ", not both" : "");
+        const struct doc_node *only_host = doc_get(n, "methods");
         if (!only_host)
-                only_host = tree_get(n, "paths");
+                only_host = doc_get(n, "paths");
         if (!only_host)
-                only_host = tree_get(n, "private");
+                only_host = doc_get(n, "private");
         if (cidr && only_host)
-                return tree_fail(only_host, c->err, EINVAL, "'%s' goes with host, not with cidr", only_host->key);
+                return doc_fail(only_host, c->err, EINVAL, "'%s' goes with host, not with cidr", only_host->key);
         return 0;
 }
 
-static int network_mode(struct check *c, struct tree_node *n) {
+static int network_mode(struct check *c, struct doc_node *n) {
         static const char *const modes[] = { "off", "filtered", "open" };
         int r = check_text(c, n, "network.mode");
         for (size_t i = 0; r == 0 && i < NB_ARRAY_LEN(modes); i++)
@@ -171,15 +171,15 @@ static int network_mode(struct check *c, struct tree_node *n) {
                         return 0;
         if (r < 0)
                 return r;
-        tree_fail(n, c->err, EINVAL, "there is no network mode '%s'", n->text);
+        doc_fail(n, c->err, EINVAL, "there is no network mode '%s'", n->text);
         return nb_hint(c->err, "use off, filtered or open");
 }
 
-static int network_allow(struct check *c, struct tree_node *n) {
+static int network_allow(struct check *c, struct doc_node *n) {
         return check_list(c, n, "network.allow", rule);
 }
 
-int check_network(struct check *c, struct tree_node *n) {
+int check_network(struct check *c, struct doc_node *n) {
         static const struct check_key keys[] = {
                 { "mode", network_mode }, { "allow", network_allow }, { "deny", NULL }, { "limit", NULL }
         };

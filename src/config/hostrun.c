@@ -113,15 +113,15 @@ static const struct config_file *known_file(const struct config *c, const char *
         return NULL;
 }
 
-static int add_file(struct config *c, const char *path, const struct tree_node *at, struct nb_error *err) {
+static int add_file(struct config *c, const char *path, const struct doc_node *at, struct nb_error *err) {
         if (known_file(c, path))
                 return 0;
         if (c->n_files == FILES_MAX)
-                return tree_fail(at, err, E2BIG, "the commands name more than %d files", FILES_MAX);
+                return doc_fail(at, err, E2BIG, "the commands name more than %d files", FILES_MAX);
         struct config_file f = { .executable = access(path, X_OK) == 0 };
         int r = nb_read_regular(path, FILE_MAX, &f.bytes, &f.len);
         if (r < 0)
-                return tree_fail(at, err, -r, "the command names %s, which cannot be read: %s", path, strerror(-r));
+                return doc_fail(at, err, -r, "the command names %s, which cannot be read: %s", path, strerror(-r));
         f.path = nb_strdup(path);
         nb_sha256(f.bytes, f.len, f.sha256);
         c->files = nb_realloc(c->files, c->n_files + 1, sizeof *c->files);
@@ -129,7 +129,7 @@ static int add_file(struct config *c, const char *path, const struct tree_node *
         return 0;
 }
 
-static int check_program(const struct hostrun_word *w, const char *file, const char *dir, const struct tree_node *at,
+static int check_program(const struct hostrun_word *w, const char *file, const char *dir, const struct doc_node *at,
                          struct nb_error *err) {
         if (!w->command || !w->plain || !strchr(w->text, '/') || nb_starts_with(w->text, "/proc/"))
                 return 0;
@@ -137,17 +137,17 @@ static int check_program(const struct hostrun_word *w, const char *file, const c
         if (path && access(path, X_OK) == 0)
                 return 0;
         int code = path ? errno : ENOENT;
-        tree_fail(at, err, code, "the command's program %s cannot be run: %s", w->text, strerror(code));
+        doc_fail(at, err, code, "the command's program %s cannot be run: %s", w->text, strerror(code));
         if (code == EACCES)
                 return nb_hint(err, "chmod +x %s", path);
         return nb_hint(err, "make the file, or correct the path (it is relative to %s)", dir);
 }
 
-int hostrun_collect(struct config *c, const char *command, const char *dir, bool must, const struct tree_node *at,
+int hostrun_collect(struct config *c, const char *command, const char *dir, bool must, const struct doc_node *at,
                     struct nb_error *err) {
         struct hostrun_word words[HOSTRUN_WORDS_MAX];
         size_t n = hostrun_words(command, words, NB_ARRAY_LEN(words));
-        int r = n == NB_ARRAY_LEN(words) ? tree_fail(at, err, E2BIG, "the command has too many words") : 0;
+        int r = n == NB_ARRAY_LEN(words) ? doc_fail(at, err, E2BIG, "the command has too many words") : 0;
         for (size_t i = 0; i < n && r == 0; i++) {
                 NB_AUTO_FREE char *file = word_file(c, &words[i], dir);
                 if (must)

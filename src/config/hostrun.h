@@ -2,7 +2,7 @@
  * src/config; the way to run them is approval_command(). */
 #pragma once
 #include "config/config.h"
-#include "config/tree.h"
+#include "config/doc.h"
 
 #define HOSTRUN_WORDS_MAX 256
 
@@ -18,5 +18,5 @@ void hostrun_words_clear(struct hostrun_word *words, size_t n);
 
 /** Reads every local file the command names into c->files. With `must`, a program named by a path must be there and be
  *  executable. `at` is where the command stands. */
-int hostrun_collect(struct config *c, const char *command, const char *dir, bool must, const struct tree_node *at,
+int hostrun_collect(struct config *c, const char *command, const char *dir, bool must, const struct doc_node *at,
                     struct nb_error *err);

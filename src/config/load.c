@@ -63,7 +63,7 @@ static int absolute(const char *file, char **ret, struct nb_error *err) {
         return 0;
 }
 
-static void load_texts(const struct tree_node *list, char ***ret) {
+static void load_texts(const struct doc_node *list, char ***ret) {
         for (size_t i = 0; list && i < list->n_kids; i++)
                 nb_strv_add(ret, list->kids[i]->text);
 }
@@ -72,64 +72,64 @@ static int by_name(const void *a, const void *b) {
         return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static void load_image(struct config *c, const struct tree_node *image) {
-        c->image.base = nb_strdup(tree_text(image, "base"));
+static void load_image(struct config *c, const struct doc_node *image) {
+        c->image.base = nb_strdup(doc_text(image, "base"));
         c->image.kind = nb_starts_with(c->image.base, "oci:")   ? CONFIG_BASE_OCI
                         : nb_starts_with(c->image.base, "nix:") ? CONFIG_BASE_NIX
                         : nb_starts_with(c->image.base, "dir:") ? CONFIG_BASE_DIR
                                                                 : CONFIG_BASE_DEBIAN;
-        load_texts(tree_get(image, "packages"), &c->image.packages);
-        load_texts(tree_get(image, "npm"), &c->image.npm);
+        load_texts(doc_get(image, "packages"), &c->image.packages);
+        load_texts(doc_get(image, "npm"), &c->image.npm);
         if (c->image.packages)
                 qsort(c->image.packages, nb_strv_len(c->image.packages), sizeof(char *), by_name);
 }
 
-static void load_machine(struct config *c, const struct tree_node *machine) {
+static void load_machine(struct config *c, const struct doc_node *machine) {
         uint64_t cpus = 1;
-        const char *disk = tree_text(machine, "disk");
+        const char *disk = doc_text(machine, "disk");
         /* the texts were checked when the document was */
-        (void)nb_parse_uint(tree_text(machine, "cpus"), UINT32_MAX, &cpus);
-        (void)nb_parse_size(tree_text(machine, "memory"), &c->memory);
+        (void)nb_parse_uint(doc_text(machine, "cpus"), UINT32_MAX, &cpus);
+        (void)nb_parse_size(doc_text(machine, "memory"), &c->memory);
         if (disk)
                 (void)nb_parse_size(disk, &c->disk);
         c->cpus = (unsigned)cpus;
         c->memory -= c->memory % MEMORY_STEP;
 }
 
-static void load_mounts(struct config *c, const struct tree_node *mounts) {
+static void load_mounts(struct config *c, const struct doc_node *mounts) {
         c->n_mounts = mounts ? mounts->n_kids : 0;
         c->mounts = nb_calloc(c->n_mounts, sizeof *c->mounts);
         for (size_t i = 0; i < c->n_mounts; i++) {
-                const struct tree_node *n = mounts->kids[i];
+                const struct doc_node *n = mounts->kids[i];
                 struct config_mount *m = &c->mounts[i];
                 struct stat st;
-                m->source = mount_real_path(tree_text(n, "source"));
-                m->target = nb_strdup(tree_text(n, "target"));
-                m->write = strcmp(tree_text(n, "write"), "true") == 0;
+                m->source = mount_real_path(doc_text(n, "source"));
+                m->target = nb_strdup(doc_text(n, "target"));
+                m->write = strcmp(doc_text(n, "write"), "true") == 0;
                 m->is_file = stat(m->source, &st) == 0 && S_ISREG(st.st_mode);
-                m->pos = tree_pos(tree_get(n, "source"));
+                m->pos = doc_pos(doc_get(n, "source"));
         }
 }
 
-static void load_network(struct config *c, const struct tree_node *network) {
-        const struct tree_node *mode = tree_get(network, "mode");
+static void load_network(struct config *c, const struct doc_node *network) {
+        const struct doc_node *mode = doc_get(network, "mode");
         c->network = strcmp(mode->text, "off") == 0    ? CONFIG_NET_OFF
                      : strcmp(mode->text, "open") == 0 ? CONFIG_NET_OPEN
                                                        : CONFIG_NET_FILTERED;
-        c->network_pos = tree_pos(mode);
+        c->network_pos = doc_pos(mode);
 }
 
-static const char *dir_of(const struct config *c, const struct tree_node *n) {
+static const char *dir_of(const struct config *c, const struct doc_node *n) {
         return n->src && !n->src->builtin ? n->src->dir : c->dir;
 }
 
-static void load_secret(const struct config *c, const struct tree_node *n, struct config_secret *s) {
-        const struct tree_node *from = tree_get(n, "from");
+static void load_secret(const struct config *c, const struct doc_node *n, struct config_secret *s) {
+        const struct doc_node *from = doc_get(n, "from");
         const char *colon = strchr(from->text, ':');
-        s->name = nb_strdup(tree_text(n, "name"));
+        s->name = nb_strdup(doc_text(n, "name"));
         s->dir = nb_strdup(dir_of(c, from));
-        s->pos = tree_pos(from);
-        load_texts(tree_get(n, "hosts"), &s->hosts);
+        s->pos = doc_pos(from);
+        load_texts(doc_get(n, "hosts"), &s->hosts);
         if (nb_starts_with(from->text, "env")) {
                 s->from = CONFIG_SECRET_ENV;
                 s->arg = nb_strdup(colon ? colon + 1 : s->name);
@@ -142,17 +142,17 @@ static void load_secret(const struct config *c, const struct tree_node *n, struc
         }
 }
 
-static void load_commands(struct config *c, const struct tree_node *list, struct config_hook **ret, size_t *ret_n) {
+static void load_commands(struct config *c, const struct doc_node *list, struct config_hook **ret, size_t *ret_n) {
         *ret_n = list ? list->n_kids : 0;
         *ret = nb_calloc(*ret_n, sizeof **ret);
         for (size_t i = 0; i < *ret_n; i++)
                 (*ret)[i] = (struct config_hook){ .command = nb_strdup(list->kids[i]->text),
                                                   .dir = nb_strdup(dir_of(c, list->kids[i])),
-                                                  .pos = tree_pos(list->kids[i]) };
+                                                  .pos = doc_pos(list->kids[i]) };
 }
 
-static void load_rest(struct config *c, const struct tree_node *root) {
-        const struct tree_node *env = tree_get(root, "env"), *secrets = tree_get(root, "secrets");
+static void load_rest(struct config *c, const struct doc_node *root) {
+        const struct doc_node *env = doc_get(root, "env"), *secrets = doc_get(root, "secrets");
         for (size_t i = 0; env && i < env->n_kids; i++)
                 nb_strv_addf(&c->env, "%s=%s", env->kids[i]->key, env->kids[i]->text);
         c->n_secrets = secrets ? secrets->n_kids : 0;
@@ -160,19 +160,19 @@ static void load_rest(struct config *c, const struct tree_node *root) {
         for (size_t i = 0; i < c->n_secrets; i++)
                 load_secret(c, secrets->kids[i], &c->secrets[i]);
         for (size_t i = 0; i < NB_ARRAY_LEN(command_lists); i++)
-                load_commands(c, tree_path(root, command_lists[i].path),
+                load_commands(c, doc_path(root, command_lists[i].path),
                               (struct config_hook **)((char *)c + command_lists[i].list),
                               (size_t *)((char *)c + command_lists[i].count));
 }
 
 static void load_typed(struct config *c) {
-        const struct tree_node *root = c->tree->root;
-        c->name = nb_strdup(tree_text(root, "name"));
-        load_texts(tree_get(root, "profiles"), &c->profiles);
-        load_image(c, tree_get(root, "image"));
-        load_machine(c, tree_get(root, "machine"));
-        load_mounts(c, tree_get(root, "mounts"));
-        load_network(c, tree_get(root, "network"));
+        const struct doc_node *root = c->tree->root;
+        c->name = nb_strdup(doc_text(root, "name"));
+        load_texts(doc_get(root, "profiles"), &c->profiles);
+        load_image(c, doc_get(root, "image"));
+        load_machine(c, doc_get(root, "machine"));
+        load_mounts(c, doc_get(root, "mounts"));
+        load_network(c, doc_get(root, "network"));
         load_rest(c, root);
 }
 
@@ -221,15 +221,15 @@ int config_box_name(const char *file, char **ret, struct nb_error *err) {
                 return r;
         struct config_tree *tree = config_tree_new();
         struct config_source *src = NULL;
-        TREE_AUTO *root = NULL;
-        r = tree_source(tree, path, NULL, &src, err);
+        DOC_AUTO *root = NULL;
+        r = doc_source(tree, path, NULL, &src, err);
         if (r == 0)
-                r = tree_parse(src, &root, err);
-        const struct tree_node *name = tree_get(root, "name"), *profiles = tree_get(root, "profiles");
-        bool plain = r == 0 && name && name->kind == TREE_TEXT && nb_valid_box_name(name->text);
+                r = doc_parse(src, &root, err);
+        const struct doc_node *name = doc_get(root, "name"), *profiles = doc_get(root, "profiles");
+        bool plain = r == 0 && name && name->kind == DOC_TEXT && nb_valid_box_name(name->text);
         if (plain)
                 *ret = nb_strdup(name->text);
-        else if (r == 0 && !name && (!profiles || profiles->kind == TREE_NULL))
+        else if (r == 0 && !name && (!profiles || profiles->kind == DOC_NULL))
                 *ret = merge_default_name(src->dir);
         config_tree_free(tree);
         if (r < 0 || *ret)

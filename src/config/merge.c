@@ -28,64 +28,64 @@ struct loader {
         size_t files;
 };
 
-static bool list_has(const struct tree_node *list, const struct tree_node *item) {
+static bool list_has(const struct doc_node *list, const struct doc_node *item) {
         for (size_t i = 0; i < list->n_kids; i++)
-                if (tree_equal(list->kids[i], item))
+                if (doc_equal(list->kids[i], item))
                         return true;
         return false;
 }
 
-static size_t find_key(const struct tree_node *map, const char *key) {
+static size_t find_key(const struct doc_node *map, const char *key) {
         size_t i = 0;
         while (i < map->n_kids && strcmp(map->kids[i]->key, key) != 0)
                 i++;
         return i;
 }
 
-void merge_into(struct tree_node *into, struct tree_node *from) {
+void merge_into(struct doc_node *into, struct doc_node *from) {
         for (size_t i = 0; i < from->n_kids; i++) {
-                struct tree_node *kid = from->kids[i];
-                if (into->kind == TREE_LIST) {
+                struct doc_node *kid = from->kids[i];
+                if (into->kind == DOC_LIST) {
                         if (list_has(into, kid))
-                                tree_free(kid);
+                                doc_free(kid);
                         else
-                                tree_append(into, kid);
+                                doc_append(into, kid);
                         continue;
                 }
                 size_t at = find_key(into, kid->key);
-                struct tree_node *old = at < into->n_kids ? into->kids[at] : NULL;
+                struct doc_node *old = at < into->n_kids ? into->kids[at] : NULL;
                 if (!old) {
-                        tree_append(into, kid);
-                } else if (old->kind == kid->kind && (kid->kind == TREE_MAP || kid->kind == TREE_LIST)) {
+                        doc_append(into, kid);
+                } else if (old->kind == kid->kind && (kid->kind == DOC_MAP || kid->kind == DOC_LIST)) {
                         merge_into(old, kid);
                 } else {
-                        tree_free(old);
+                        doc_free(old);
                         into->kids[at] = kid;
                 }
         }
         from->n_kids = 0;
-        tree_free(from);
+        doc_free(from);
 }
 
 /* Duplicates within one list of one file go the same way as those across profiles. */
-static void drop_duplicates(struct tree_node *n) {
+static void drop_duplicates(struct doc_node *n) {
         for (size_t i = 0; i < n->n_kids; i++)
                 drop_duplicates(n->kids[i]);
-        if (n->kind != TREE_LIST)
+        if (n->kind != DOC_LIST)
                 return;
-        struct tree_node all = { .kind = TREE_LIST };
+        struct doc_node all = { .kind = DOC_LIST };
         for (size_t i = 0; i < n->n_kids; i++) {
                 if (list_has(&all, n->kids[i]))
-                        tree_free(n->kids[i]);
+                        doc_free(n->kids[i]);
                 else
-                        tree_append(&all, n->kids[i]);
+                        doc_append(&all, n->kids[i]);
         }
         free(n->kids);
         n->kids = all.kids;
         n->n_kids = all.n_kids;
 }
 
-static int load_file(struct loader *l, const char *path, const char *label, struct tree_node **ret);
+static int load_file(struct loader *l, const char *path, const char *label, struct doc_node **ret);
 
 /* The built-in profiles' names, "a, b, c", and the one nearest to `name` (NULL if none is near). */
 static char *builtin_names(const char *name, char **ret_near) {
@@ -113,7 +113,7 @@ static char *builtin_names(const char *name, char **ret_near) {
         return names;
 }
 
-static int load_profile(struct loader *l, const struct tree_node *named, struct tree_node **ret) {
+static int load_profile(struct loader *l, const struct doc_node *named, struct doc_node **ret) {
         struct nb_error *err = l->check.err;
         bool local = named->text[0] == '/';
         NB_AUTO_FREE char *file = local ? NULL : nb_asprintf("profiles/%s.yaml", named->text);
@@ -121,13 +121,13 @@ static int load_profile(struct loader *l, const struct tree_node *named, struct 
         NB_AUTO_FREE char *label = local ? NULL : nb_asprintf("profile %s", named->text);
         for (size_t i = 0; i < l->depth; i++)
                 if (strcmp(l->chain[i], path) == 0) {
-                        tree_fail(named, err, ELOOP, "the profile %s leads back to itself", named->text);
+                        doc_fail(named, err, ELOOP, "the profile %s leads back to itself", named->text);
                         return nb_hint(err, "remove it here, or the profile that led here");
                 }
         if (l->depth > PROFILE_DEPTH_MAX)
-                return tree_fail(named, err, ELOOP, "profiles name profiles more than %d deep", PROFILE_DEPTH_MAX);
+                return doc_fail(named, err, ELOOP, "profiles name profiles more than %d deep", PROFILE_DEPTH_MAX);
         if (access(path, F_OK) < 0) {
-                tree_fail(named, err, errno, "there is no profile '%s'", named->text);
+                doc_fail(named, err, errno, "there is no profile '%s'", named->text);
                 if (local)
                         return nb_hint(err, "make the file, or correct the path (it is relative to the file that names it)");
                 NB_AUTO_FREE char *near = NULL;
@@ -140,25 +140,25 @@ static int load_profile(struct loader *l, const struct tree_node *named, struct 
         return load_file(l, path, label, ret);
 }
 
-static int load_file(struct loader *l, const char *path, const char *label, struct tree_node **ret) {
+static int load_file(struct loader *l, const char *path, const char *label, struct doc_node **ret) {
         struct config_source *src = NULL;
-        TREE_AUTO *doc = NULL;
-        TREE_AUTO *merged = NULL;
+        DOC_AUTO *doc = NULL;
+        DOC_AUTO *merged = NULL;
         if (++l->files > PROFILE_FILES_MAX)
                 return nb_fail(l->check.err, ELOOP, "%s: more than %d profiles", path, PROFILE_FILES_MAX);
-        int r = tree_source(l->tree, path, label, &src, l->check.err);
+        int r = doc_source(l->tree, path, label, &src, l->check.err);
         if (r == 0)
-                r = tree_parse(src, &doc, l->check.err);
+                r = doc_parse(src, &doc, l->check.err);
         if (r == 0)
                 r = check_document(&l->check, doc);
         if (r < 0)
                 return r;
         drop_duplicates(doc);
-        merged = tree_new(TREE_MAP, doc, NULL);
+        merged = doc_new(DOC_MAP, doc, NULL);
         l->chain[l->depth++] = src->path;
-        const struct tree_node *profiles = tree_get(doc, "profiles");
+        const struct doc_node *profiles = doc_get(doc, "profiles");
         for (size_t i = 0; profiles && i < profiles->n_kids; i++) {
-                struct tree_node *one = NULL;
+                struct doc_node *one = NULL;
                 r = load_profile(l, profiles->kids[i], &one);
                 if (r < 0)
                         return r;
@@ -168,7 +168,7 @@ static int load_file(struct loader *l, const char *path, const char *label, stru
         /* of the lists of profiles only the outermost file's is left in the result */
         size_t at = find_key(merged, "profiles");
         if (at < merged->n_kids) {
-                tree_free(merged->kids[at]);
+                doc_free(merged->kids[at]);
                 merged->kids[at] = merged->kids[--merged->n_kids];
         }
         merge_into(merged, nb_steal(&doc));
@@ -213,28 +213,28 @@ static uint64_t half_memory_mb(void) {
         return mb < MEMORY_MIN_MB ? MEMORY_MIN_MB : mb;
 }
 
-static struct tree_node *need_map(struct tree_node *root, const char *key) {
-        struct tree_node *map = tree_get(root, key);
+static struct doc_node *need_map(struct doc_node *root, const char *key) {
+        struct doc_node *map = doc_get(root, key);
         if (!map) {
-                map = tree_new(TREE_MAP, NULL, NULL);
-                tree_put(root, key, map);
+                map = doc_new(DOC_MAP, NULL, NULL);
+                doc_put(root, key, map);
         }
         return map;
 }
 
-static void need(struct tree_node *map, const char *key, enum tree_kind kind, const char *text) {
-        if (!tree_get(map, key))
-                tree_put(map, key, tree_new(kind, NULL, text));
+static void need(struct doc_node *map, const char *key, enum doc_kind kind, const char *text) {
+        if (!doc_get(map, key))
+                doc_put(map, key, doc_new(kind, NULL, text));
 }
 
-static void order(struct tree_node *map, const char *const *keys) {
+static void order(struct doc_node *map, const char *const *keys) {
         size_t done = 0;
         for (; *keys; keys++) {
                 size_t at = find_key(map, *keys);
                 if (at == map->n_kids)
                         continue;
-                struct tree_node *kid = map->kids[at];
-                memmove(map->kids + done + 1, map->kids + done, (at - done) * sizeof(struct tree_node *));
+                struct doc_node *kid = map->kids[at];
+                memmove(map->kids + done + 1, map->kids + done, (at - done) * sizeof(struct doc_node *));
                 map->kids[done++] = kid;
         }
 }
@@ -249,17 +249,17 @@ void merge_defaults(struct config_tree *tree, const char *dir) {
         NB_AUTO_FREE char *name = merge_default_name(dir);
         NB_AUTO_FREE char *cpus = nb_asprintf("%u", host_cpus());
         NB_AUTO_FREE char *memory = nb_asprintf("%luM", (unsigned long)half_memory_mb());
-        struct tree_node *root = tree->root;
-        need(root, "name", TREE_TEXT, name);
-        need(need_map(root, "image"), "base", TREE_TEXT, "debian-13");
-        need(need_map(root, "machine"), "cpus", TREE_INT, cpus);
-        need(need_map(root, "machine"), "memory", TREE_TEXT, memory);
-        need(need_map(root, "network"), "mode", TREE_TEXT, "filtered");
+        struct doc_node *root = tree->root;
+        need(root, "name", DOC_TEXT, name);
+        need(need_map(root, "image"), "base", DOC_TEXT, "debian-13");
+        need(need_map(root, "machine"), "cpus", DOC_INT, cpus);
+        need(need_map(root, "machine"), "memory", DOC_TEXT, memory);
+        need(need_map(root, "network"), "mode", DOC_TEXT, "filtered");
         order(root, top);
         order(need_map(root, "image"), image);
         order(need_map(root, "machine"), machine);
         order(need_map(root, "network"), network);
-        const struct tree_node *mounts = tree_get(root, "mounts");
+        const struct doc_node *mounts = doc_get(root, "mounts");
         for (size_t i = 0; mounts && i < mounts->n_kids; i++)
                 order(mounts->kids[i], mount);
 }

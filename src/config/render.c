@@ -7,26 +7,26 @@
 #include "base/mem.h"
 #include "base/sha256.h"
 #include "base/text.h"
-#include "config/tree.h"
+#include "config/doc.h"
 
 #define ORIGIN_COLUMN 44
 #define CANONICAL_VERSION 1 /* raise it when the same form comes to mean something else: all approvals are asked for again */
 
-static json_t *value_of(const struct tree_node *n) {
+static json_t *value_of(const struct doc_node *n) {
         json_t *v = NULL;
         switch (n->kind) {
-        case TREE_NULL: return json_null();
-        case TREE_BOOL: return json_boolean(strcmp(n->text, "true") == 0);
-        case TREE_INT: return json_integer(strtoll(n->text, NULL, 10));
-        case TREE_TEXT:
-        case TREE_NUMBER:
-        case TREE_AMBIGUOUS: return json_string(n->text);
-        case TREE_LIST:
+        case DOC_NULL: return json_null();
+        case DOC_BOOL: return json_boolean(strcmp(n->text, "true") == 0);
+        case DOC_INT: return json_integer(strtoll(n->text, NULL, 10));
+        case DOC_TEXT:
+        case DOC_NUMBER:
+        case DOC_AMBIGUOUS: return json_string(n->text);
+        case DOC_LIST:
                 v = json_array();
                 for (size_t i = 0; i < n->n_kids; i++)
                         json_array_append_new(v, value_of(n->kids[i]));
                 return v;
-        case TREE_MAP:
+        case DOC_MAP:
                 v = json_object();
                 for (size_t i = 0; i < n->n_kids; i++)
                         json_object_set_new(v, n->kids[i]->key, value_of(n->kids[i]));
@@ -35,26 +35,26 @@ static json_t *value_of(const struct tree_node *n) {
         return NULL;
 }
 
-static void origins_of(const struct tree_node *n, const char *path, json_t *into) {
+static void origins_of(const struct doc_node *n, const char *path, json_t *into) {
         for (size_t i = 0; i < n->n_kids; i++) {
-                const struct tree_node *kid = n->kids[i];
-                NB_AUTO_FREE char *below = n->kind == TREE_LIST ? nb_asprintf("%s[%zu]", path, i)
-                                                                : nb_asprintf("%s%s%s", path, *path ? "." : "", kid->key);
+                const struct doc_node *kid = n->kids[i];
+                NB_AUTO_FREE char *below = n->kind == DOC_LIST ? nb_asprintf("%s[%zu]", path, i)
+                                                               : nb_asprintf("%s%s%s", path, *path ? "." : "", kid->key);
                 origins_of(kid, below, into);
         }
         if (n->n_kids == 0 && *path) {
-                NB_AUTO_FREE char *origin = tree_origin(n);
+                NB_AUTO_FREE char *origin = doc_origin(n);
                 json_object_set_new(into, path, json_string(origin));
         }
 }
 
 /* Text as YAML takes it for text: as it is where that is safe, else in double quotes (JSON's are YAML's). */
-static char *yaml_text(const struct tree_node *n) {
+static char *yaml_text(const struct doc_node *n) {
         static const char safe[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./+=-";
-        if (n->kind != TREE_TEXT)
+        if (n->kind != DOC_TEXT)
                 return nb_strdup(n->text ? n->text : "null");
         bool first = *n->text && !strchr("=-", n->text[0]);
-        if (first && n->text[strspn(n->text, safe)] == 0 && tree_plain_kind(n->text) == TREE_TEXT)
+        if (first && n->text[strspn(n->text, safe)] == 0 && doc_plain_kind(n->text) == DOC_TEXT)
                 return nb_strdup(n->text);
         json_t *v = json_string(n->text);
         char *quoted = json_dumps(v, JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
@@ -62,26 +62,24 @@ static char *yaml_text(const struct tree_node *n) {
         return quoted;
 }
 
-static void write_scalar(FILE *out, int indent, const char *lead, const struct tree_node *n) {
-        NB_AUTO_FREE char *value = n->kind == TREE_LIST  ? nb_strdup("[]")
-                                   : n->kind == TREE_MAP ? nb_strdup("{}")
-                                                         : yaml_text(n);
-        NB_AUTO_FREE char *origin = tree_origin(n);
+static void write_scalar(FILE *out, int indent, const char *lead, const struct doc_node *n) {
+        NB_AUTO_FREE char *value = n->kind == DOC_LIST ? nb_strdup("[]") : n->kind == DOC_MAP ? nb_strdup("{}") : yaml_text(n);
+        NB_AUTO_FREE char *origin = doc_origin(n);
         NB_AUTO_FREE char *line = nb_asprintf("%*s%s%s", indent, "", lead, value);
         fprintf(out, "%-*s # %s\n", ORIGIN_COLUMN, line, origin);
 }
 
 /* `lead` stands before the node's first line: "- " in a list, "" elsewhere. */
-static void write_node(FILE *out, int indent, const struct tree_node *n, bool in_list) {
+static void write_node(FILE *out, int indent, const struct doc_node *n, bool in_list) {
         for (size_t i = 0; i < n->n_kids; i++) {
-                const struct tree_node *kid = n->kids[i];
+                const struct doc_node *kid = n->kids[i];
                 bool dash = in_list && i == 0;
-                NB_AUTO_FREE char *lead = n->kind == TREE_LIST ? nb_strdup("- ") : nb_asprintf("%s: ", kid->key);
+                NB_AUTO_FREE char *lead = n->kind == DOC_LIST ? nb_strdup("- ") : nb_asprintf("%s: ", kid->key);
                 NB_AUTO_FREE char *full = nb_asprintf("%s%s", dash ? "- " : "", lead);
                 int at = dash ? indent - 2 : indent;
                 if (kid->n_kids == 0) {
                         write_scalar(out, at, full, kid);
-                } else if (n->kind == TREE_LIST) {
+                } else if (n->kind == DOC_LIST) {
                         write_node(out, indent + 2, kid, true);
                 } else {
                         fprintf(out, "%*s%.*s\n", at, "", (int)strlen(full) - 1, full);
@@ -120,7 +118,7 @@ char *config_to_text(const struct config *c, bool json) {
 static void drop_host_values(const struct config *c, json_t *values) {
         static const char *const keys[] = { "cpus", "memory" };
         for (size_t i = 0; i < NB_ARRAY_LEN(keys); i++) {
-                const struct tree_node *n = tree_get(tree_get(c->tree->root, "machine"), keys[i]);
+                const struct doc_node *n = doc_get(doc_get(c->tree->root, "machine"), keys[i]);
                 if (n && !n->src)
                         json_object_set_new(json_object_get(values, "machine"), keys[i], json_string("default"));
         }

@@ -7,24 +7,24 @@
 
 #include "base/mem.h"
 #include "base/text.h"
+#include "config/doc.h"
 #include "config/hostrun.h"
 #include "config/mount.h"
 #include "config/secret.h"
-#include "config/tree.h"
 
 static int check_targets(const struct config *c, struct nb_error *err) {
-        const struct tree_node *mounts = tree_get(c->tree->root, "mounts");
+        const struct doc_node *mounts = doc_get(c->tree->root, "mounts");
         for (size_t i = 0; i < c->n_mounts; i++) {
                 const char *problem = mount_target_problem(c->mounts[i].target);
                 if (problem) {
-                        tree_fail(mounts->kids[i], err, EINVAL, "the target %s %s", c->mounts[i].target, problem);
+                        doc_fail(mounts->kids[i], err, EINVAL, "the target %s %s", c->mounts[i].target, problem);
                         return nb_hint(err, "give the mount another target");
                 }
                 for (size_t j = 0; j < i; j++) {
                         if (strcmp(c->mounts[i].target, c->mounts[j].target) != 0)
                                 continue;
-                        NB_AUTO_FREE char *first = tree_origin(mounts->kids[j]);
-                        tree_fail(mounts->kids[i], err, EEXIST, "two mounts have the target %s", c->mounts[i].target);
+                        NB_AUTO_FREE char *first = doc_origin(mounts->kids[j]);
+                        doc_fail(mounts->kids[i], err, EEXIST, "two mounts have the target %s", c->mounts[i].target);
                         return nb_hint(err, "the other is at %s: remove one of them or give it another target", first);
                 }
         }
@@ -32,16 +32,16 @@ static int check_targets(const struct config *c, struct nb_error *err) {
 }
 
 static int check_variables(const struct config *c, struct nb_error *err) {
-        const struct tree_node *secrets = tree_get(c->tree->root, "secrets"), *env = tree_get(c->tree->root, "env");
+        const struct doc_node *secrets = doc_get(c->tree->root, "secrets"), *env = doc_get(c->tree->root, "env");
         for (size_t i = 0; i < c->n_secrets; i++) {
-                const struct tree_node *other = tree_get(env, c->secrets[i].name);
+                const struct doc_node *other = doc_get(env, c->secrets[i].name);
                 for (size_t j = 0; j < i && !other; j++)
                         if (strcmp(c->secrets[i].name, c->secrets[j].name) == 0)
                                 other = secrets->kids[j];
                 if (!other)
                         continue;
-                NB_AUTO_FREE char *first = tree_origin(other);
-                tree_fail(secrets->kids[i], err, EEXIST, "the variable %s is given twice", c->secrets[i].name);
+                NB_AUTO_FREE char *first = doc_origin(other);
+                doc_fail(secrets->kids[i], err, EEXIST, "the variable %s is given twice", c->secrets[i].name);
                 return nb_hint(err, "the other is at %s: remove one of them", first);
         }
         return 0;
@@ -55,41 +55,41 @@ int start_check_whole(const struct config *c, struct nb_error *err) {
 int start_collect(struct config *c, bool must, struct nb_error *err) {
         static const char *const names[] = { "pre-up", "post-up", "pre-down", "post-down" };
         const struct config_hook *lists[] = { c->pre_up, c->post_up, c->pre_down, c->post_down };
-        const struct tree_node *hooks = tree_get(c->tree->root, "hooks"), *secrets = tree_get(c->tree->root, "secrets");
+        const struct doc_node *hooks = doc_get(c->tree->root, "hooks"), *secrets = doc_get(c->tree->root, "secrets");
         int r = 0;
         for (size_t i = 0; i < NB_ARRAY_LEN(names); i++) {
-                const struct tree_node *list = tree_get(hooks, names[i]);
+                const struct doc_node *list = doc_get(hooks, names[i]);
                 for (size_t k = 0; r == 0 && list && k < list->n_kids; k++)
                         r = hostrun_collect(c, lists[i][k].command, lists[i][k].dir, must, list->kids[k], err);
         }
         for (size_t i = 0; r == 0 && i < c->n_secrets; i++)
                 if (c->secrets[i].from == CONFIG_SECRET_COMMAND)
-                        r = hostrun_collect(c, c->secrets[i].arg, c->secrets[i].dir, must, tree_get(secrets->kids[i], "from"),
+                        r = hostrun_collect(c, c->secrets[i].arg, c->secrets[i].dir, must, doc_get(secrets->kids[i], "from"),
                                             err);
         return r;
 }
 
 static int check_supported(const struct config *c, struct nb_error *err) {
-        const struct tree_node *root = c->tree->root;
+        const struct doc_node *root = c->tree->root;
         if (c->network != CONFIG_NET_OFF) {
-                const struct tree_node *mode = tree_path(root, "network.mode");
-                tree_fail(mode, err, ENOTSUP, "the network mode '%s' is not enforced yet%s", mode->text,
-                          mode->src ? "" : " (it is the default)");
+                const struct doc_node *mode = doc_path(root, "network.mode");
+                doc_fail(mode, err, ENOTSUP, "the network mode '%s' is not enforced yet%s", mode->text,
+                         mode->src ? "" : " (it is the default)");
                 return nb_hint(err, "set network.mode: off in %s", c->file);
         }
         if (strcmp(c->image.base, "debian-13") != 0) {
-                tree_fail(tree_path(root, "image.base"), err, ENOTSUP, "the image base %s is not yet supported", c->image.base);
+                doc_fail(doc_path(root, "image.base"), err, ENOTSUP, "the image base %s is not yet supported", c->image.base);
                 return nb_hint(err, "use debian-13");
         }
         if (c->image.npm) {
-                tree_fail(tree_path(root, "image.npm"), err, ENOTSUP, "npm packages are not yet supported");
+                doc_fail(doc_path(root, "image.npm"), err, ENOTSUP, "npm packages are not yet supported");
                 return nb_hint(err, "remove image.npm; Debian packages go into image.packages");
         }
-        const struct tree_node *secrets = tree_get(root, "secrets");
+        const struct doc_node *secrets = doc_get(root, "secrets");
         for (size_t i = 0; i < c->n_secrets; i++) {
                 if (!c->secrets[i].hosts)
                         continue;
-                tree_fail(tree_get(secrets->kids[i], "hosts"), err, ENOTSUP, "secrets bound to hosts are not yet supported");
+                doc_fail(doc_get(secrets->kids[i], "hosts"), err, ENOTSUP, "secrets bound to hosts are not yet supported");
                 return nb_hint(err, "without 'hosts' the guest gets the value of %s itself; remove the secret if it must not",
                                c->secrets[i].name);
         }

@@ -7,7 +7,7 @@
 
 #include "base/mem.h"
 #include "base/text.h"
-#include "config/tree.h"
+#include "config/doc.h"
 
 #define YAML_DEPTH_MAX 16   /* lists and maps inside one another */
 #define YAML_NODES_MAX 8192 /* nodes in a document, those that aliases repeat included */
@@ -15,8 +15,8 @@
 
 struct anchor {
         char *name;
-        struct tree_node *node; /* a copy */
-        size_t size;            /* nodes in it */
+        struct doc_node *node; /* a copy */
+        size_t size;           /* nodes in it */
 };
 struct reader {
         yaml_parser_t parser;
@@ -55,42 +55,42 @@ static bool in_list(const char *text, const char *const *list) {
 }
 
 /* YAML 1.2 core: [-+]? ( . digits | digits ( . digits? )? ) ( [eE] [-+]? digits )? */
-static enum tree_kind number_kind(const char *text) {
+static enum doc_kind number_kind(const char *text) {
         static const char digits[] = "0123456789";
         if (nb_starts_with(text, "0x") || nb_starts_with(text, "0o"))
-                return text[2] && text[2 + strspn(text + 2, "0123456789abcdefABCDEF")] == 0 ? TREE_NUMBER : TREE_TEXT;
+                return text[2] && text[2 + strspn(text + 2, "0123456789abcdefABCDEF")] == 0 ? DOC_NUMBER : DOC_TEXT;
         const char *p = text + (*text == '-' || *text == '+');
         size_t whole = strspn(p, digits), part = 0;
         p += whole;
         if (*p == 0)
-                return whole == 0 ? TREE_TEXT : p - whole == text && (whole == 1 || *text != '0') ? TREE_INT : TREE_NUMBER;
+                return whole == 0 ? DOC_TEXT : p - whole == text && (whole == 1 || *text != '0') ? DOC_INT : DOC_NUMBER;
         if (*p == '.')
                 part = strspn(++p, digits);
         p += part;
         if (whole + part == 0)
-                return TREE_TEXT;
+                return DOC_TEXT;
         if (*p == 'e' || *p == 'E') {
                 p++;
                 p += *p == '-' || *p == '+';
                 size_t power = strspn(p, digits);
                 p += power;
                 if (power == 0)
-                        return TREE_TEXT;
+                        return DOC_TEXT;
         }
-        return *p == 0 ? TREE_NUMBER : TREE_TEXT;
+        return *p == 0 ? DOC_NUMBER : DOC_TEXT;
 }
 
-enum tree_kind tree_plain_kind(const char *text) {
+enum doc_kind doc_plain_kind(const char *text) {
         static const char *const nulls[] = { "", "~", "null", NULL };
         static const char *const unclear[] = { "True", "TRUE", "False", "FALSE", "Null", "NULL", NULL };
         static const char *const odd[] = { ".inf", ".Inf", ".INF", "+.inf", "-.inf", ".nan", ".NaN", ".NAN", NULL };
         if (in_list(text, nulls))
-                return TREE_NULL;
+                return DOC_NULL;
         if (strcmp(text, "true") == 0 || strcmp(text, "false") == 0)
-                return TREE_BOOL;
+                return DOC_BOOL;
         if (in_list(text, unclear))
-                return TREE_AMBIGUOUS;
-        return in_list(text, odd) ? TREE_NUMBER : number_kind(text);
+                return DOC_AMBIGUOUS;
+        return in_list(text, odd) ? DOC_NUMBER : number_kind(text);
 }
 
 static bool has_control(const yaml_char_t *text, size_t len) {
@@ -100,7 +100,7 @@ static bool has_control(const yaml_char_t *text, size_t len) {
         return false;
 }
 
-static int scalar(struct reader *rd, const yaml_event_t *ev, struct tree_node **ret) {
+static int scalar(struct reader *rd, const yaml_event_t *ev, struct doc_node **ret) {
         const yaml_char_t *text = ev->data.scalar.value;
         if (ev->data.scalar.tag) {
                 fail_at(rd, ev->start_mark, "YAML tags (!…) mean nothing here");
@@ -108,14 +108,14 @@ static int scalar(struct reader *rd, const yaml_event_t *ev, struct tree_node **
         }
         if (has_control(text, ev->data.scalar.length))
                 return fail_at(rd, ev->start_mark, "the text holds a control character");
-        struct tree_node *n = tree_new(TREE_TEXT, NULL, (const char *)text);
+        struct doc_node *n = doc_new(DOC_TEXT, NULL, (const char *)text);
         if (ev->data.scalar.style == YAML_PLAIN_SCALAR_STYLE)
-                n->kind = tree_plain_kind(n->text);
+                n->kind = doc_plain_kind(n->text);
         *ret = n;
         return 0;
 }
 
-static size_t size_of(const struct tree_node *n) {
+static size_t size_of(const struct doc_node *n) {
         size_t size = 1;
         for (size_t i = 0; i < n->n_kids; i++)
                 size += size_of(n->kids[i]);
@@ -129,32 +129,32 @@ static int count(struct reader *rd, yaml_mark_t mark, size_t size) {
         return 0;
 }
 
-static int add_anchor(struct reader *rd, yaml_mark_t mark, const yaml_char_t *name, const struct tree_node *n) {
+static int add_anchor(struct reader *rd, yaml_mark_t mark, const yaml_char_t *name, const struct doc_node *n) {
         if (!name)
                 return 0;
         if (rd->n_anchors == YAML_ANCHORS_MAX)
                 return fail_at(rd, mark, "too many anchors");
         rd->anchors[rd->n_anchors++] =
-            (struct anchor){ .name = nb_strdup((const char *)name), .node = tree_copy(n), .size = size_of(n) };
+            (struct anchor){ .name = nb_strdup((const char *)name), .node = doc_copy(n), .size = size_of(n) };
         return 0;
 }
 
-static int alias(struct reader *rd, const yaml_event_t *ev, struct tree_node **ret) {
+static int alias(struct reader *rd, const yaml_event_t *ev, struct doc_node **ret) {
         for (size_t i = rd->n_anchors; i-- > 0;) {
                 const struct anchor *a = &rd->anchors[i];
                 if (strcmp(a->name, (const char *)ev->data.alias.anchor) != 0)
                         continue;
                 int r = count(rd, ev->start_mark, a->size);
                 if (r == 0)
-                        *ret = tree_copy(a->node);
+                        *ret = doc_copy(a->node);
                 return r;
         }
         return fail_at(rd, ev->start_mark, "the alias names an anchor that is not there, or one that contains it");
 }
 
-static int read_node(struct reader *rd, yaml_event_t *ev, unsigned depth, struct tree_node **ret);
+static int read_node(struct reader *rd, yaml_event_t *ev, unsigned depth, struct doc_node **ret);
 
-static int read_list(struct reader *rd, struct tree_node *list, unsigned depth) {
+static int read_list(struct reader *rd, struct doc_node *list, unsigned depth) {
         for (;;) {
                 yaml_event_t ev;
                 int r = next(rd, &ev);
@@ -164,23 +164,23 @@ static int read_list(struct reader *rd, struct tree_node *list, unsigned depth) 
                         yaml_event_delete(&ev);
                         return 0;
                 }
-                struct tree_node *kid = NULL;
+                struct doc_node *kid = NULL;
                 r = read_node(rd, &ev, depth, &kid);
                 yaml_event_delete(&ev);
                 if (r < 0)
                         return r;
-                tree_append(list, kid);
+                doc_append(list, kid);
         }
 }
 
 /* One key and its value; *ret_end at the end of the map. */
-static int read_pair(struct reader *rd, struct tree_node *map, unsigned depth, bool *ret_end) {
+static int read_pair(struct reader *rd, struct doc_node *map, unsigned depth, bool *ret_end) {
         yaml_event_t ev, value;
         int r = next(rd, &ev);
         if (r < 0)
                 return r;
-        TREE_AUTO *key = NULL;
-        TREE_AUTO *kid = NULL;
+        DOC_AUTO *key = NULL;
+        DOC_AUTO *kid = NULL;
         yaml_mark_t mark = ev.start_mark;
         *ret_end = ev.type == YAML_MAPPING_END_EVENT;
         if (!*ret_end && ev.type != YAML_SCALAR_EVENT)
@@ -190,7 +190,7 @@ static int read_pair(struct reader *rd, struct tree_node *map, unsigned depth, b
         yaml_event_delete(&ev);
         if (r < 0 || *ret_end)
                 return r;
-        struct tree_node *first = tree_get(map, key->text);
+        struct doc_node *first = doc_get(map, key->text);
         if (first) {
                 nb_fail(rd->err, EINVAL, "%s:%zu:%zu: the key '%s' stands here twice", rd->src->label, mark.line + 1,
                         mark.column + 1, key->text);
@@ -207,18 +207,18 @@ static int read_pair(struct reader *rd, struct tree_node *map, unsigned depth, b
                 return r;
         kid->key_line = (unsigned)mark.line + 1;
         kid->key_column = (unsigned)mark.column + 1;
-        tree_put(map, key->text, nb_steal(&kid));
+        doc_put(map, key->text, nb_steal(&kid));
         return 0;
 }
 
-static int read_inner(struct reader *rd, yaml_event_t *ev, unsigned depth, struct tree_node **ret) {
+static int read_inner(struct reader *rd, yaml_event_t *ev, unsigned depth, struct doc_node **ret) {
         bool is_map = ev->type == YAML_MAPPING_START_EVENT;
         const yaml_char_t *tag = is_map ? ev->data.mapping_start.tag : ev->data.sequence_start.tag;
         if (tag)
                 return fail_at(rd, ev->start_mark, "YAML tags (!…) mean nothing here");
         if (depth >= YAML_DEPTH_MAX)
                 return fail_at(rd, ev->start_mark, "nested too deeply");
-        TREE_AUTO *n = tree_new(is_map ? TREE_MAP : TREE_LIST, NULL, NULL);
+        DOC_AUTO *n = doc_new(is_map ? DOC_MAP : DOC_LIST, NULL, NULL);
         n->src = rd->src;
         n->line = (unsigned)ev->start_mark.line + 1;
         n->column = (unsigned)ev->start_mark.column + 1;
@@ -232,8 +232,8 @@ static int read_inner(struct reader *rd, yaml_event_t *ev, unsigned depth, struc
         return r;
 }
 
-static int read_node(struct reader *rd, yaml_event_t *ev, unsigned depth, struct tree_node **ret) {
-        TREE_AUTO *n = NULL;
+static int read_node(struct reader *rd, yaml_event_t *ev, unsigned depth, struct doc_node **ret) {
+        DOC_AUTO *n = NULL;
         const yaml_char_t *anchor = NULL;
         int r = 0;
         if (ev->type == YAML_ALIAS_EVENT)
@@ -269,7 +269,7 @@ static int skip(struct reader *rd, yaml_event_type_t *ret_type) {
         return 0;
 }
 
-static int read_document(struct reader *rd, struct tree_node **ret) {
+static int read_document(struct reader *rd, struct doc_node **ret) {
         yaml_event_type_t type = YAML_NO_EVENT;
         int r = skip(rd, &type); /* stream start */
         if (r == 0)
@@ -277,13 +277,13 @@ static int read_document(struct reader *rd, struct tree_node **ret) {
         if (r < 0)
                 return r;
         if (type == YAML_STREAM_END_EVENT) {
-                *ret = tree_new(TREE_MAP, NULL, NULL);
+                *ret = doc_new(DOC_MAP, NULL, NULL);
                 (*ret)->src = rd->src;
                 (*ret)->line = (*ret)->column = 1;
                 return 0;
         }
         yaml_event_t ev;
-        TREE_AUTO *root = NULL;
+        DOC_AUTO *root = NULL;
         r = next(rd, &ev);
         if (r < 0)
                 return r;
@@ -300,7 +300,7 @@ static int read_document(struct reader *rd, struct tree_node **ret) {
         return r;
 }
 
-int tree_parse(const struct config_source *src, struct tree_node **ret, struct nb_error *err) {
+int doc_parse(const struct config_source *src, struct doc_node **ret, struct nb_error *err) {
         struct reader rd = { .src = src, .err = err };
         if (!yaml_parser_initialize(&rd.parser))
                 return nb_fail(err, ENOMEM, "%s: out of memory", src->label);
@@ -309,7 +309,7 @@ int tree_parse(const struct config_source *src, struct tree_node **ret, struct n
         int r = read_document(&rd, ret);
         for (size_t i = 0; i < rd.n_anchors; i++) {
                 free(rd.anchors[i].name);
-                tree_free(rd.anchors[i].node);
+                doc_free(rd.anchors[i].node);
         }
         yaml_parser_delete(&rd.parser);
         return r;

@@ -1,5 +1,5 @@
-/* Nodes and sources of a config's document (see tree.h). No YAML here (yaml.c) and no meaning (check.c). */
-#include "config/tree.h"
+/* Nodes and sources of a config's document (see doc.h). No YAML here (yaml.c) and no meaning (check.c). */
+#include "config/doc.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -12,8 +12,8 @@
 
 #define CONFIG_FILE_MAX (256u << 10) /* bytes in nixbox.yaml or a profile */
 
-struct tree_node *tree_new(enum tree_kind kind, const struct tree_node *at, const char *text) {
-        struct tree_node *n = nb_calloc(1, sizeof *n);
+struct doc_node *doc_new(enum doc_kind kind, const struct doc_node *at, const char *text) {
+        struct doc_node *n = nb_calloc(1, sizeof *n);
         n->kind = kind;
         n->text = nb_strdup(text);
         if (at) {
@@ -24,83 +24,83 @@ struct tree_node *tree_new(enum tree_kind kind, const struct tree_node *at, cons
         return n;
 }
 
-void tree_free(struct tree_node *n) {
+void doc_free(struct doc_node *n) {
         if (!n)
                 return;
         for (size_t i = 0; i < n->n_kids; i++)
-                tree_free(n->kids[i]);
+                doc_free(n->kids[i]);
         free(n->kids);
         free(n->text);
         free(n->key);
         free(n);
 }
 
-struct tree_node *tree_copy(const struct tree_node *n) {
-        struct tree_node *copy = tree_new(n->kind, n, n->text);
+struct doc_node *doc_copy(const struct doc_node *n) {
+        struct doc_node *copy = doc_new(n->kind, n, n->text);
         copy->key = nb_strdup(n->key);
         copy->key_line = n->key_line;
         copy->key_column = n->key_column;
         for (size_t i = 0; i < n->n_kids; i++)
-                tree_append(copy, tree_copy(n->kids[i]));
+                doc_append(copy, doc_copy(n->kids[i]));
         return copy;
 }
 
-bool tree_equal(const struct tree_node *a, const struct tree_node *b) {
+bool doc_equal(const struct doc_node *a, const struct doc_node *b) {
         if (a->kind != b->kind || a->n_kids != b->n_kids || (a->text && strcmp(a->text, b->text) != 0))
                 return false;
         for (size_t i = 0; i < a->n_kids; i++) {
-                const struct tree_node *other = a->kind == TREE_MAP ? tree_get(b, a->kids[i]->key) : b->kids[i];
-                if (!other || !tree_equal(a->kids[i], other))
+                const struct doc_node *other = a->kind == DOC_MAP ? doc_get(b, a->kids[i]->key) : b->kids[i];
+                if (!other || !doc_equal(a->kids[i], other))
                         return false;
         }
         return true;
 }
 
-struct tree_node *tree_get(const struct tree_node *map, const char *key) {
-        for (size_t i = 0; map && map->kind == TREE_MAP && i < map->n_kids; i++)
+struct doc_node *doc_get(const struct doc_node *map, const char *key) {
+        for (size_t i = 0; map && map->kind == DOC_MAP && i < map->n_kids; i++)
                 if (strcmp(map->kids[i]->key, key) == 0)
                         return map->kids[i];
         return NULL;
 }
 
-struct tree_node *tree_path(const struct tree_node *map, const char *dotted) {
+struct doc_node *doc_path(const struct doc_node *map, const char *dotted) {
         const char *dot = strchr(dotted, '.');
         if (!dot)
-                return tree_get(map, dotted);
+                return doc_get(map, dotted);
         NB_AUTO_FREE char *first = nb_strndup(dotted, (size_t)(dot - dotted));
-        return tree_path(tree_get(map, first), dot + 1);
+        return doc_path(doc_get(map, first), dot + 1);
 }
 
-const char *tree_text(const struct tree_node *map, const char *key) {
-        const struct tree_node *n = tree_get(map, key);
+const char *doc_text(const struct doc_node *map, const char *key) {
+        const struct doc_node *n = doc_get(map, key);
         return n ? n->text : NULL;
 }
 
-void tree_append(struct tree_node *list, struct tree_node *kid) {
-        list->kids = nb_realloc(list->kids, list->n_kids + 1, sizeof(struct tree_node *));
+void doc_append(struct doc_node *list, struct doc_node *kid) {
+        list->kids = nb_realloc(list->kids, list->n_kids + 1, sizeof(struct doc_node *));
         list->kids[list->n_kids++] = kid;
 }
 
-void tree_put(struct tree_node *map, const char *key, struct tree_node *kid) {
+void doc_put(struct doc_node *map, const char *key, struct doc_node *kid) {
         if (kid->key != key) {
                 free(kid->key);
                 kid->key = nb_strdup(key);
         }
-        tree_append(map, kid);
+        doc_append(map, kid);
 }
 
-void tree_set_text(struct tree_node *n, char *text) {
+void doc_set_text(struct doc_node *n, char *text) {
         free(n->text);
         n->text = text;
 }
 
-struct config_pos tree_pos(const struct tree_node *n) {
+struct config_pos doc_pos(const struct doc_node *n) {
         if (!n->src)
                 return (struct config_pos){ .file = "default" };
         return (struct config_pos){ .file = n->src->label, .line = n->line, .column = n->column };
 }
 
-char *tree_origin(const struct tree_node *n) {
+char *doc_origin(const struct doc_node *n) {
         if (!n->src)
                 return nb_strdup("default");
         if (n->src->builtin)
@@ -108,7 +108,7 @@ char *tree_origin(const struct tree_node *n) {
         return nb_asprintf("%s:%u:%u", n->src->label, n->line, n->column);
 }
 
-int tree_fail(const struct tree_node *n, struct nb_error *err, int code, const char *fmt, ...) {
+int doc_fail(const struct doc_node *n, struct nb_error *err, int code, const char *fmt, ...) {
         va_list ap;
         va_start(ap, fmt);
         NB_AUTO_FREE char *what = nb_vasprintf(fmt, ap);
@@ -133,7 +133,7 @@ static void source_free(struct config_source *s) {
 void config_tree_free(struct config_tree *tree) {
         if (!tree)
                 return;
-        tree_free(tree->root);
+        doc_free(tree->root);
         for (size_t i = 0; i < tree->n_sources; i++)
                 source_free(tree->sources[i]);
         free(tree->sources);
@@ -148,8 +148,8 @@ static char *shorten(const char *path) {
         return nb_strdup(path);
 }
 
-int tree_source(struct config_tree *tree, const char *path, const char *label, struct config_source **ret,
-                struct nb_error *err) {
+int doc_source(struct config_tree *tree, const char *path, const char *label, struct config_source **ret,
+               struct nb_error *err) {
         struct config_source *s = nb_calloc(1, sizeof *s);
         s->path = nb_strdup(path);
         size_t dir_len = (size_t)(strrchr(path, '/') - path);
