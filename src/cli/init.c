@@ -69,6 +69,8 @@ static int init(const struct cli *cli, const char *file, char *const *profiles, 
         NB_AUTO_FREE char *dir = nb_strndup(file, (size_t)(strrchr(file, '/') - file));
         struct config_mount own = { 0 };
         int r = config_parse_mount(".:rw", *dir ? dir : "/", &own, err);
+        if (r == -EPERM)
+                return nb_hint(err, "run it in the project's own folder");
         if (r < 0)
                 return r;
         config_mount_clear(&own);

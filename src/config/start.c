@@ -73,8 +73,11 @@ static int check_supported(const struct config *c, struct nb_error *err) {
         const struct doc_node *root = c->tree->root;
         if (c->network != CONFIG_NET_OFF) {
                 const struct doc_node *mode = doc_path(root, "network.mode");
-                doc_fail(mode, err, ENOTSUP, "the network mode '%s' is not enforced yet%s", mode->text,
-                         mode->src ? "" : " (it is the default)");
+                if (mode->src)
+                        doc_fail(mode, err, ENOTSUP, "the network mode '%s' is not enforced yet", mode->text);
+                else
+                        nb_fail(err, ENOTSUP, "%s: the default network mode '%s' is not enforced yet",
+                                c->tree->sources[0]->label, mode->text);
                 return nb_hint(err, "set network.mode: off in %s", c->file);
         }
         if (strcmp(c->image.base, "debian-13") != 0) {
@@ -97,10 +100,10 @@ static int check_supported(const struct config *c, struct nb_error *err) {
 }
 
 int start_check_host(struct config *c, struct nb_error *err) {
-        int r = check_supported(c, err);
+        int r = 0;
         for (size_t i = 0; r == 0 && i < c->n_mounts; i++)
                 r = mount_check_source(&c->mounts[i], err);
         for (size_t i = 0; r == 0 && i < c->n_secrets; i++)
                 r = secret_check(&c->secrets[i], err);
-        return r;
+        return r < 0 ? r : check_supported(c, err);
 }

@@ -263,7 +263,7 @@ static void test_alias_bomb(void **state) {
 
 static void test_start(void **state) {
         (void)state;
-        refused("name: a\n", true, "'filtered' is not enforced yet (it is the default)", "network.mode: off");
+        refused("name: a\n", true, "nixbox.yaml: the default network mode 'filtered' is not enforced yet", "network.mode: off");
         refused("network: {mode: open}\n", true, "nixbox.yaml:1:17: the network mode 'open'", "off");
         refused("network: {mode: off}\nmounts: [{source: ./none}]\n", true, "2:19: ", "mkdir -p");
         refused("network: {mode: off}\nmounts: [{source: ~}]\n", true, "source has no value", NULL);
