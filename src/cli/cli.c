@@ -11,11 +11,11 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-enum { OPT_JSON = 0x4000, OPT_COLOR, OPT_HELP };
+enum { OPT_JSON = 0x4000, OPT_COLOR, OPT_HELP, OPT_FILE };
 #define LONGS_MAX 32
 
 static const struct option global_longs[] = {
-        { "name", required_argument, NULL, 'n' }, { "file", required_argument, NULL, 'f' },
+        { "name", required_argument, NULL, 'n' }, { "file", required_argument, NULL, OPT_FILE },
         { "quiet", no_argument, NULL, 'q' },      { "verbose", no_argument, NULL, 'v' },
         { "json", no_argument, NULL, OPT_JSON },  { "color", optional_argument, NULL, OPT_COLOR },
         { "help", no_argument, NULL, OPT_HELP },
@@ -44,7 +44,8 @@ static void print_verb_help(const char *name) {
 static bool take_global(struct cli *cli, int opt, const char *verb) {
         switch (opt) {
         case 'n': cli->name = optarg; return true;
-        case 'f': cli->file = optarg; return true;
+        case 'f':
+        case OPT_FILE: cli->file = optarg; return true;
         case 'q': cli->quiet = true; return true;
         case 'v':
                 cli->verbose++;
@@ -66,7 +67,8 @@ int cli_getopt(struct cli *cli, int argc, char **argv, const char *own, const st
         for (size_t i = 0; longs && longs[i].name && n < LONGS_MAX - 1; i++)
                 all[n++] = longs[i];
         bool stop = own[0] == '+';
-        NB_AUTO_FREE char *shorts = nb_asprintf("%s:n:f:qv%s", stop ? "+" : "", own + (stop ? 1 : 0));
+        /* getopt takes the first that matches: a verb's own -f comes before the global one */
+        NB_AUTO_FREE char *shorts = nb_asprintf("%s:%sn:f:qv", stop ? "+" : "", own + (stop ? 1 : 0));
         opterr = 0;
         for (;;) {
                 int at = optind ? optind : 1;
@@ -80,7 +82,8 @@ int cli_getopt(struct cli *cli, int argc, char **argv, const char *own, const st
                         (void)cli_fail(&err);
                         return '?';
                 }
-                if (opt == -1 || !take_global(cli, opt, argv[0]))
+                bool is_own = opt > 0 && opt < 0x80 && strchr(own, opt);
+                if (opt == -1 || is_own || !take_global(cli, opt, argv[0]))
                         return opt;
         }
 }

@@ -30,6 +30,28 @@ const struct cli_verb cli_verbs[] = {
           "Lists every box of yours, or with -n that one.\n\n"
           "example:  nixbox status --json", verb_status, false },
         { "ps", "[--json]", "the same as status", "example:  nixbox ps", verb_status, true },
+        { "run", "[-t|-T] [-e K=V]... [-w DIR] [-u USER] [--rm] CMD | -- ARGV...", "run a command in the box, which is booted if it is not up",
+          "  -t, --tty / -T, --no-tty  with or without a terminal inside (default: with, if stdin and stdout are terminals)\n"
+          "  -i, --interactive         accepted; stdin is always passed on\n"
+          "  -e, --env K=V             set a variable; -e K passes on the caller's value of K\n"
+          "  -w, --workdir DIR         start in this folder of the box (default: the caller's, if it is mounted; else home)\n"
+          "  -u, --user USER           run as this user of the box\n"
+          "  --rm                      end the box afterwards, if it was booted for this\n"
+          "One argument is a line for the login shell; after --, the arguments are executed as they are.\n"
+          "The exit status is the command's; 128+N if signal N ended it, 125 if nixbox failed, 126 not executable, 127 not found.\n\n"
+          "example:  nixbox run \"cd ~/src && make test\" < input > output", verb_run, false },
+        { "shell", "[-u USER]", "open an interactive login shell in the box",
+          "  -u, --user USER  as this user of the box\n\n"
+          "example:  nixbox shell", verb_shell, false },
+        { "events", "[-f] [--json] [--denied]", "show what happened in the box",
+          "  -f, --follow  go on as events come\n"
+          "  --json        one JSON object a line\n"
+          "  --denied      only what was denied\n\n"
+          "example:  nixbox events -f --denied", verb_events, false },
+        { "logs", "[-f] [--console]", "show the log of the box and the console of its guest",
+          "  -f, --follow  go on as lines come\n"
+          "  --console     only the guest's console\n\n"
+          "example:  nixbox logs -f", verb_logs, false },
         { "config", "[--json]", "show the resolved config, each value with where it came from",
           "Works also where a start would be refused. The reference of all keys is docs/config.md.\n\n"
           "example:  nixbox config", verb_config, false },
