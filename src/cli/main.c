@@ -55,7 +55,11 @@ const struct cli_verb cli_verbs[] = {
         { "config", "[--json]", "show the resolved config, each value with where it came from",
           "Works also where a start would be refused. The reference of all keys is docs/config.md.\n\n"
           "example:  nixbox config", verb_config, false },
-        { "image", "build [--force] | ls | rm IMAGE... | prune", "build, list and remove images", "", verb_image, false },
+        { "image", "build [--force] | ls | rm IMAGE... | prune", "build, list and remove images",
+          "build   makes what nixbox.yaml asks for, where it is missing; with --force makes the guest image again\n"
+          "ls      lists the images; rm removes some (by digest, or the first digits of it)\n"
+          "prune   removes what this version does not use: older images and runtimes, downloaded packages\n\n"
+          "example:  nixbox image build", verb_image, false },
         { "doctor", "[--json]", "what this host can and cannot do, and how to fix it",
           "Exits 0 if a box can start here, 1 if not.\n\n"
           "example:  nixbox doctor", verb_doctor, false },

@@ -1,6 +1,7 @@
 /* Images: what a box boots from. The runtime (QEMU, virtiofsd and the tools that decide bits), the kernel and initramfs,
  * and the root file system a config asks for; built when missing, kept by digest in the data folder, never changed. */
 #pragma once
+#include <jansson.h>
 #include <stdbool.h>
 
 #include "base/error.h"
@@ -29,6 +30,13 @@ void image_free(struct image *i);
 static inline void image_freep(struct image **i) {
         image_free(*i);
 }
+
+/** Every image in the store: an array of {"digest","base","packages","built","size","path","key"}. */
+int image_list(json_t **ret, struct nb_error *err);
+/** Removes images, each named by its digest or the start of it. A running box keeps what it has. */
+int image_remove(char *const *digests, struct nb_error *err);
+/** Removes images, runtimes and kernels of older versions, unfinished work, and downloaded packages. */
+int image_prune(unsigned long long *ret_freed, struct nb_error *err);
 
 /** Argument vector that runs a program of a runtime tree on this host, through the tree's own loader: "usr/sbin/mke2fs",
  *  "usr/bin/mkfs.erofs". A new list; add the program's arguments to it. */

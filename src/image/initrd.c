@@ -92,33 +92,38 @@ int initrd_write(const char *kernel, const char *agent, const char *to, struct n
         return r;
 }
 
-static int agent_digest(const char *agent, char ret[NB_SHA256_HEX], struct nb_error *err) {
-        NB_AUTO_CLOSE int fd = open(agent, O_RDONLY | O_CLOEXEC);
-        int r = fd < 0 ? -errno : nb_sha256_fd(fd, ret);
-        if (r == 0)
-                return 0;
-        nb_fail_errno(err, -r, "cannot read the guest agent %s", agent);
-        return nb_hint(err, "build it with `make`, or install nixbox completely with `make install`");
+char *initrd_name(const char *kernel, const char *agent) {
+        NB_AUTO_FREE char *installed = agent ? NULL : nb_installed_file(AGENT);
+        NB_AUTO_CLOSE int fd = open(agent ? agent : installed, O_RDONLY | O_CLOEXEC);
+        char digest[NB_SHA256_HEX];
+        int r = fd < 0 ? -errno : nb_sha256_fd(fd, digest);
+        if (r < 0) {
+                errno = -r;
+                return NULL;
+        }
+        const char *slash = strrchr(kernel, '/');
+        return nb_asprintf("initrd-%.16s-%.16s-" FORMAT ".cpio", slash ? slash + 1 : kernel, digest);
 }
 
 int initrd_ensure(const struct store *s, const char *kernel, char **ret, struct nb_error *err) {
-        NB_AUTO_FREE char *agent = nb_installed_file(AGENT);
-        char digest[NB_SHA256_HEX];
-        int r = agent_digest(agent, digest, err);
-        if (r < 0)
-                return r;
-        const char *slash = strrchr(kernel, '/');
-        NB_AUTO_FREE char *name = nb_asprintf("initrd-%.16s-%.16s-" FORMAT ".cpio", slash ? slash + 1 : kernel, digest);
+        NB_AUTO_FREE char *agent = nb_installed_file(AGENT), *name = initrd_name(kernel, agent);
+        if (!name) {
+                nb_fail_errno(err, errno, "cannot read the guest agent %s", agent);
+                return nb_hint(err, "build it with `make`, or install nixbox completely with `make install`");
+        }
         NB_AUTO_FREE char *path = store_path(s, "kernel", name);
         if (access(path, R_OK) < 0) {
-                NB_AUTO_FREE char *tmp = nb_asprintf("%s.%d.tmp", path, (int)getpid());
+                struct store_temp work;
+                int r = store_temp_new(s, &work, err);
+                if (r < 0)
+                        return r;
+                NB_AUTO_FREE char *tmp = nb_path_join(work.path, "initrd");
                 r = initrd_write(kernel, agent, tmp, err);
                 if (r == 0 && (chmod(tmp, 0444) < 0 || rename(tmp, path) < 0))
                         r = nb_fail_errno(err, errno, "cannot store %s", path);
-                if (r < 0) {
-                        (void)unlink(tmp);
+                store_temp_remove(&work);
+                if (r < 0)
                         return store_hint(s, err);
-                }
         }
         *ret = nb_steal(&path);
         return 0;

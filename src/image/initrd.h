@@ -6,5 +6,7 @@
 
 /** Finds or makes the initramfs for a kernel folder and the agent that comes with this program. New path. */
 int initrd_ensure(const struct store *s, const char *kernel, char **ret, struct nb_error *err);
+/** Its file name; with `agent` NULL for the agent that comes with this program. NULL if the agent cannot be read. */
+char *initrd_name(const char *kernel, const char *agent);
 /** Writes it: a newc archive without times or owners, so that the same input gives the same bytes. */
 int initrd_write(const char *kernel, const char *agent, const char *to, struct nb_error *err);

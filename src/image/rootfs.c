@@ -14,6 +14,7 @@
 #include "base/paths.h"
 #include "base/proc.h"
 #include "base/sha256.h"
+#include "base/text.h"
 #include "image/debian.h"
 
 #define BUILDER "2" /* raise whenever the same description would be built to something else */
@@ -117,18 +118,24 @@ char *rootfs_spec(const struct config_image *c) {
         return nb_strndup((const char *)nb_buf_bytes(&text), text.len);
 }
 
+char *rootfs_path(const struct store *s, const char *digest) {
+        NB_AUTO_FREE char *name = nb_asprintf("%s.erofs", digest + strlen(STORE_DIGEST_PREFIX));
+        return store_path(s, "images", name);
+}
+
+bool rootfs_is_current(const json_t *ref) {
+        const char *builder = json_string_value(json_object_get(ref, "builder"));
+        return builder && strcmp(builder, BUILDER) == 0;
+}
+
 static bool find(const struct store *s, const char *key, char **ret_path, char **ret_digest) {
         json_t *ref = store_ref_get(s, "image", key);
         const char *digest = json_string_value(json_object_get(ref, "digest"));
-        bool found = false;
-        if (digest && strncmp(digest, STORE_DIGEST_PREFIX, strlen(STORE_DIGEST_PREFIX)) == 0) {
-                NB_AUTO_FREE char *name = nb_asprintf("%s.erofs", digest + strlen(STORE_DIGEST_PREFIX));
-                NB_AUTO_FREE char *path = store_path(s, "images", name);
-                found = access(path, R_OK) == 0;
-                if (found) {
-                        *ret_path = nb_steal(&path);
-                        *ret_digest = nb_strdup(digest);
-                }
+        NB_AUTO_FREE char *path = digest && nb_starts_with(digest, STORE_DIGEST_PREFIX) ? rootfs_path(s, digest) : NULL;
+        bool found = path && access(path, R_OK) == 0;
+        if (found) {
+                *ret_path = nb_steal(&path);
+                *ret_digest = nb_strdup(digest);
         }
         json_decref(ref);
         return found;
@@ -155,7 +162,8 @@ static int record(const struct store *s, const char *key, const struct config_im
         json_t *list = json_array();
         for (size_t i = 0; packages[i]; i++)
                 (void)json_array_append_new(list, json_string(packages[i]));
-        json_t *ref = json_pack("{s:s, s:s, s:o, s:s}", "digest", digest, "base", c->base, "packages", list, "built", built);
+        json_t *ref = json_pack("{s:s, s:s, s:s, s:o, s:s}", "digest", digest, "builder", BUILDER, "base", c->base, "packages",
+                                list, "built", built);
         int r = ref ? store_ref_put(s, "image", key, ref, err) : nb_fail(err, EINVAL, "cannot describe the image");
         json_decref(ref);
         return r;
@@ -171,10 +179,13 @@ static int put_away(const struct store *s, const char *key, const struct config_
                 r = -errno;
         if (r < 0)
                 return nb_fail_errno(err, -r, "cannot read %s", erofs);
-        NB_AUTO_FREE char *name = nb_asprintf("%s.erofs", hex), *to = store_path(s, "images", name);
+        NB_AUTO_FREE char *digest = nb_asprintf(STORE_DIGEST_PREFIX "%s", hex), *to = rootfs_path(s, digest);
+        NB_AUTO_CLOSE int lock = -1;
+        r = store_lock(s, STORE_LOCK_ALL, NULL, &lock, err);
+        if (r < 0)
+                return r;
         if (rename(erofs, to) < 0)
                 return nb_fail_errno(err, errno, "cannot store %s", to);
-        NB_AUTO_FREE char *digest = nb_asprintf(STORE_DIGEST_PREFIX "%s", hex);
         return record(s, key, c, digest, err);
 }
 

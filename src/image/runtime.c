@@ -52,7 +52,12 @@ static bool find_one(const struct store *s, const json_t *ref, const char *kind,
         return true;
 }
 
-static bool find(const struct store *s, struct runtime *ret) {
+char *runtime_ref_name(void) {
+        return nb_strdup("runtime-" RUNTIME_KEY ".json");
+}
+
+bool runtime_find(const struct store *s, struct runtime *ret) {
+        *ret = (struct runtime){ 0 };
         json_t *ref = store_ref_get(s, "runtime", RUNTIME_KEY);
         bool found = find_one(s, ref, "runtime", "usr/bin/qemu-system-x86_64", &ret->tree, &ret->tree_digest) &&
                      find_one(s, ref, "kernel", "vmlinux", &ret->kernel, &ret->kernel_digest);
@@ -107,6 +112,9 @@ static int make_both(const struct store *s, const char *work, const struct image
                 r = runtime_prune(raw, tree, err);
         if (r == 0)
                 r = kernel_make(raw, kernel, err);
+        NB_AUTO_CLOSE int lock = -1;
+        if (r == 0)
+                r = store_lock(s, STORE_LOCK_ALL, NULL, &lock, err);
         json_t *ref = json_object();
         if (r == 0)
                 r = put_away(s, tree, "runtime", ref, err);
@@ -120,13 +128,13 @@ static int make_both(const struct store *s, const char *work, const struct image
 
 int runtime_ensure(const struct store *s, const struct image_progress *progress, struct runtime *ret, struct nb_error *err) {
         *ret = (struct runtime){ 0 };
-        if (find(s, ret))
+        if (runtime_find(s, ret))
                 return 0;
         NB_AUTO_CLOSE int lock = -1;
         int r = store_lock(s, "runtime", progress, &lock, err);
         if (r < 0)
                 return r;
-        if (find(s, ret)) /* somebody else has built it meanwhile */
+        if (runtime_find(s, ret)) /* somebody else has built it meanwhile */
                 return 0;
         store_sweep(s);
         struct store_temp work;
@@ -137,5 +145,5 @@ int runtime_ensure(const struct store *s, const struct image_progress *progress,
         store_temp_remove(&work);
         if (r < 0)
                 return nb_context(err, "cannot build the runtime");
-        return find(s, ret) ? 0 : nb_fail(err, EIO, "the runtime was built but cannot be found in %s", s->data);
+        return runtime_find(s, ret) ? 0 : nb_fail(err, EIO, "the runtime was built but cannot be found in %s", s->data);
 }

@@ -10,6 +10,10 @@ struct runtime {
 };
 /** Finds both, building what is missing. */
 int runtime_ensure(const struct store *s, const struct image_progress *progress, struct runtime *ret, struct nb_error *err);
+/** The same without building: false if something is missing. */
+bool runtime_find(const struct store *s, struct runtime *ret);
+/** File name of the record of both. New string. */
+char *runtime_ref_name(void);
 void runtime_clear(struct runtime *r);
 /** Fills an empty folder with the runtime tree, from an unpacked set of packages. */
 int runtime_prune(const char *raw, const char *tree, struct nb_error *err);

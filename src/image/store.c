@@ -76,6 +76,11 @@ int store_ref_put(const struct store *s, const char *kind, const char *key, cons
         return 0;
 }
 
+int store_ref_remove(const struct store *s, const char *kind, const char *key) {
+        NB_AUTO_FREE char *path = ref_path(s, kind, key);
+        return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
 static int lock_file(const struct store *s, const char *name, int operation, int *ret_fd) {
         NB_AUTO_FREE char *path = store_path(s, "locks", name);
         NB_AUTO_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);

@@ -29,6 +29,10 @@ char *store_path(const struct store *s, const char *folder, const char *name);
 json_t *store_ref_get(const struct store *s, const char *kind, const char *key);
 /** Writes it. The reference stays the caller's. */
 int store_ref_put(const struct store *s, const char *kind, const char *key, const json_t *ref, struct nb_error *err);
+/** Removes it. Returns 0 (also if there was none) or -errno. */
+int store_ref_remove(const struct store *s, const char *kind, const char *key);
+/** Held while something finished is put in place and recorded, and while things are removed. */
+#define STORE_LOCK_ALL "store.lock"
 /** Waits for the right to build under this name; closing the descriptor gives it back. */
 int store_lock(const struct store *s, const char *name, const struct image_progress *progress, int *ret_fd,
                struct nb_error *err);
