@@ -10,7 +10,7 @@
 #include "base/mem.h"
 #include "base/paths.h"
 #include "image/debian.h"
-#include "image/tree.h"
+#include "image/folder.h"
 
 #define RUNTIME_KEY "debian13-2" /* raise the number whenever what is built from the same packages changes */
 #define RUNTIME_SUITE "trixie"
@@ -71,7 +71,7 @@ bool runtime_find(const struct store *s, struct runtime *ret) {
 static int put_away(const struct store *s, const char *dir, const char *kind, json_t *ref, struct nb_error *err) {
         NB_AUTO_FREE char *listing = NULL;
         char digest[NB_SHA256_HEX];
-        int r = tree_seal(dir, &listing, digest, err);
+        int r = folder_seal(dir, &listing, digest, err);
         if (r < 0)
                 return r;
         NB_AUTO_FREE char *to = store_path(s, kind, digest), *manifest = nb_asprintf("%s.manifest", to);
@@ -107,7 +107,7 @@ static int make_both(const struct store *s, const char *work, const struct image
         if (r < 0)
                 return r;
         store_step(progress, STEP, "unpacking", 0, 0);
-        r = tree_unpack(tar, raw, runtime_want, err);
+        r = folder_unpack(tar, raw, runtime_want, err);
         if (r == 0)
                 r = runtime_prune(raw, tree, err);
         if (r == 0)

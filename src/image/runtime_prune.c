@@ -9,8 +9,8 @@
 #include "base/paths.h"
 #include "base/proc.h"
 #include "base/text.h"
+#include "image/folder.h"
 #include "image/runtime.h"
-#include "image/tree.h"
 
 #define LIBS "usr/lib/x86_64-linux-gnu"
 #define LOADER LIBS "/ld-linux-x86-64.so.2"
@@ -79,7 +79,7 @@ static int copy_libraries(char *listing, const char *raw, const char *tree, stru
                 NB_AUTO_FREE char *to = nb_asprintf("%s/" LIBS "/%s", tree, name);
                 if (access(to, F_OK) == 0)
                         continue;
-                int r = tree_copy_file(expected, to, 0644, err);
+                int r = folder_copy(expected, to, 0644, err);
                 if (r < 0)
                         return r;
         }
@@ -88,7 +88,7 @@ static int copy_libraries(char *listing, const char *raw, const char *tree, stru
 
 static int add_program(const char *program, const char *raw, const char *tree, struct nb_error *err) {
         NB_AUTO_FREE char *from = nb_path_join(raw, program), *to = nb_path_join(tree, program), *listing = NULL;
-        int r = tree_copy_file(from, to, 0755, err);
+        int r = folder_copy(from, to, 0755, err);
         if (r < 0)
                 return r;
         NB_AUTO_STRV char **argv = NULL;
@@ -126,12 +126,12 @@ static int add_mountpoints(const char *tree, struct nb_error *err) {
 
 int runtime_prune(const char *raw, const char *tree, struct nb_error *err) {
         NB_AUTO_FREE char *loader_from = nb_path_join(raw, LOADER), *loader_to = nb_path_join(tree, LOADER);
-        int r = tree_copy_file(loader_from, loader_to, 0755, err);
+        int r = folder_copy(loader_from, loader_to, 0755, err);
         for (size_t i = 0; r == 0 && i < NB_ARRAY_LEN(programs); i++)
                 r = add_program(programs[i], raw, tree, err);
         for (size_t i = 0; r == 0 && i < NB_ARRAY_LEN(data); i++) {
                 NB_AUTO_FREE char *from = nb_path_join(raw, data[i]), *to = nb_path_join(tree, data[i]);
-                r = tree_copy_file(from, to, 0644, err);
+                r = folder_copy(from, to, 0644, err);
         }
         return r < 0 ? r : add_mountpoints(tree, err);
 }

@@ -1,5 +1,5 @@
-/* Unpacking and sealing folders (see tree.h). */
-#include "image/tree.h"
+/* Unpacking and sealing folders (see folder.h). */
+#include "image/folder.h"
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -16,8 +16,8 @@
 #include "base/text.h"
 
 #define TAR_BLOCK (128u * 1024u)
-#define TREE_ENTRIES_MAX 20000u /* files in a sealed folder */
-#define TREE_DEPTH_MAX 32u
+#define FOLDER_ENTRIES_MAX 20000u /* files in a sealed folder */
+#define FOLDER_DEPTH_MAX 32u
 
 static void archive_readp(struct archive **a) {
         if (*a)
@@ -25,7 +25,7 @@ static void archive_readp(struct archive **a) {
 }
 #define AUTO_ARCHIVE __attribute__((cleanup(archive_readp))) struct archive
 
-int tree_parents(const char *path) {
+int folder_parents(const char *path) {
         NB_AUTO_FREE char *copy = nb_strdup(path);
         char *slash = strrchr(copy, '/');
         if (!slash || slash == copy)
@@ -54,7 +54,7 @@ static int unpack_entry(struct archive *a, struct archive_entry *e, const char *
         NB_AUTO_FREE char *path = nb_path_join(dir, to), *normal = nb_path_normalize(path);
         if (strcmp(path, normal) != 0)
                 return -EBADMSG;
-        int r = tree_parents(path);
+        int r = folder_parents(path);
         if (r < 0)
                 return r;
         const char *hard = archive_entry_hardlink(e);
@@ -73,7 +73,7 @@ static int unpack_entry(struct archive *a, struct archive_entry *e, const char *
         return 0;
 }
 
-int tree_unpack(const char *tar, const char *dir, char *(*want)(const char *name), struct nb_error *err) {
+int folder_unpack(const char *tar, const char *dir, char *(*want)(const char *name), struct nb_error *err) {
         AUTO_ARCHIVE *a = archive_read_new();
         archive_read_support_format_tar(a);
         if (archive_read_open_filename(a, tar, TAR_BLOCK) != ARCHIVE_OK)
@@ -91,8 +91,8 @@ int tree_unpack(const char *tar, const char *dir, char *(*want)(const char *name
         }
 }
 
-int tree_copy_file(const char *from, const char *to, mode_t mode, struct nb_error *err) {
-        int r = tree_parents(to);
+int folder_copy(const char *from, const char *to, mode_t mode, struct nb_error *err) {
+        int r = folder_parents(to);
         if (r < 0)
                 return nb_fail_errno(err, -r, "cannot make the folder of %s", to);
         NB_AUTO_CLOSE int in = open(from, O_RDONLY | O_CLOEXEC);
@@ -153,7 +153,7 @@ struct listing {
 };
 
 static int seal_dir(int dirfd, const char *prefix, unsigned depth, struct listing *l) {
-        if (depth > TREE_DEPTH_MAX)
+        if (depth > FOLDER_DEPTH_MAX)
                 return -ELOOP;
         int copy = fcntl(dirfd, F_DUPFD_CLOEXEC, 0);
         DIR *dir = copy < 0 ? NULL : fdopendir(copy);
@@ -173,7 +173,7 @@ static int seal_dir(int dirfd, const char *prefix, unsigned depth, struct listin
                         r = seal_dir(sub, path, depth + 1, l);
                 if (r == 0)
                         r = seal_entry(dirfd, e->d_name, path, &line);
-                if (r == 0 && l->n >= TREE_ENTRIES_MAX)
+                if (r == 0 && l->n >= FOLDER_ENTRIES_MAX)
                         r = -E2BIG;
                 if (r == 0) {
                         nb_strv_add(&l->lines, line);
@@ -189,7 +189,7 @@ static int by_path(const void *a, const void *b) {
         return strcmp(strrchr(x, ' ') + 1, strrchr(y, ' ') + 1);
 }
 
-int tree_seal(const char *dir, char **ret_listing, char ret_digest[NB_SHA256_HEX], struct nb_error *err) {
+int folder_seal(const char *dir, char **ret_listing, char ret_digest[NB_SHA256_HEX], struct nb_error *err) {
         struct listing l = { 0 };
         NB_AUTO_CLOSE int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         int r = fd < 0 ? -errno : seal_dir(fd, "", 0, &l);
