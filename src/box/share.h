@@ -11,7 +11,8 @@ struct share;
 /** Makes the tree in the calling process's own mount namespace. `dir` is an existing folder to mount it on. */
 int share_new(const char *dir, struct share **ret, struct nb_error *err);
 void share_free(struct share *s);
-/** For the command that asks for a mount (up, mount), run with its own view of the file system: opens `path` as a detached
+/** For the command that asks for a mount (up, mount), run with its own view of the file system: opens `path` (a real path:
+ *  a symbolic link in it is an error) as a detached
  *  recursive mount tree in a short-lived child with namespaces of its own. Returns the descriptor in *ret_fd, and whether
  *  it is a single file. */
 int share_open_tree(const char *path, int *ret_fd, bool *ret_is_file, struct nb_error *err);

@@ -3,11 +3,13 @@
  * copy and passes it back. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "base/io.h"
@@ -28,13 +30,22 @@ static int own_namespace(void) {
         return userns_enter(CLONE_NEWNS, NULL);
 }
 
+/* The path was made real when it was looked at and approved. Whoever can write on the way to it (a guest, through another
+ * mount) may have put a symbolic link there since: it is not followed. */
+static int clone_tree(const char *path) {
+        struct open_how how = { .flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS };
+        NB_AUTO_CLOSE int at = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
+        int fd = at < 0 ? -1 : open_tree(at, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE | AT_EMPTY_PATH);
+        return fd < 0 ? -errno : fd;
+}
+
 static _Noreturn void child(int sock, const char *path) {
         struct answer a = { .step = STEP_NAMESPACE };
         int fd = -1, r = own_namespace();
         if (r == 0) {
                 a.step = STEP_OPEN;
-                fd = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
-                r = fd < 0 ? -errno : 0;
+                fd = clone_tree(path);
+                r = fd < 0 ? fd : 0;
         }
         a.code = -r;
         (void)nb_send_fds(sock, &a, sizeof a, &fd, fd < 0 ? 0 : 1);
