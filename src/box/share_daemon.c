@@ -63,7 +63,7 @@ int share_daemon_plan(struct share *s, const struct share_daemon *d, struct jail
         static const char *const args[] = {
                 "/usr/libexec/virtiofsd",
                 "--fd=3",
-                "--shared-dir=" SHARE_TARGET,
+                ("--shared-dir=" SHARE_TARGET),
                 "--sandbox=chroot",
                 "--seccomp=kill",
                 "--announce-submounts",

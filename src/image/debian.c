@@ -158,7 +158,7 @@ static char **command(const struct debian_job *job, char *const *sources) {
                                             "mmdebstrap",
                                             "--format=tar",
                                             "--architectures=amd64",
-                                            "--keyring=" KEYRING,
+                                            ("--keyring=" KEYRING),
                                             "--aptopt=Acquire::Retries \"3\"",
                                             "--aptopt=Acquire::http::Timeout \"30\"" };
         for (size_t i = 0; i < NB_ARRAY_LEN(rest); i++)

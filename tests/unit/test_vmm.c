@@ -311,6 +311,7 @@ static void monitor_ends_at_the_first_wrong_word(void **state) {
                 for (int freeing = 0; freeing < 2; freeing++) {
                         struct seen seen = { 0 };
                         NB_AUTO_FREE char *wrote = converse(scripts[i], &seen, freeing);
+                        assert_non_null(wrote);
                         assert_int_equal(seen.count, 1);
                         assert_int_equal(seen.events[0], VMM_EVENT_PROTOCOL);
                 }
@@ -325,6 +326,7 @@ static void monitor_ends_a_flood(void **state) {
         nb_buf_add(&script, "", 1);
         struct seen seen = { 0 };
         NB_AUTO_FREE char *wrote = converse((const char *)nb_buf_bytes(&script), &seen, false);
+        assert_non_null(wrote);
         assert_int_equal(seen.count, 1);
         assert_int_equal(seen.events[0], VMM_EVENT_PROTOCOL);
 }
