@@ -25,7 +25,7 @@ static void archive_readp(struct archive **a) {
 }
 #define AUTO_ARCHIVE __attribute__((cleanup(archive_readp))) struct archive
 
-int folder_parents(const char *path) {
+static int make_parents(const char *path) {
         NB_AUTO_FREE char *copy = nb_strdup(path);
         char *slash = strrchr(copy, '/');
         if (!slash || slash == copy)
@@ -34,9 +34,33 @@ int folder_parents(const char *path) {
         return nb_mkdirs(copy, 0755);
 }
 
-static int unpack_file(struct archive *a, struct archive_entry *e, const char *to) {
+/* Opens the folder that is to hold `path`, making what is missing; never through a symbolic link. `*ret_name` is the last
+ * part. */
+static int open_parent(int dirfd, const char *path, char **ret_name, int *ret_fd) {
+        NB_AUTO_CLOSE int at = fcntl(dirfd, F_DUPFD_CLOEXEC, 0);
+        while (at >= 0) {
+                size_t n = strcspn(path, "/");
+                if (n == 0 || (n == 1 && path[0] == '.') || (n == 2 && strncmp(path, "..", 2) == 0))
+                        return -EBADMSG;
+                NB_AUTO_FREE char *part = nb_strndup(path, n);
+                if (path[n] == 0) {
+                        *ret_name = nb_steal(&part);
+                        *ret_fd = nb_steal_fd(&at);
+                        return 0;
+                }
+                if (mkdirat(at, part, 0755) < 0 && errno != EEXIST)
+                        return -errno;
+                int next = openat(at, part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+                nb_close(at);
+                at = next;
+                path += n + 1;
+        }
+        return -errno;
+}
+
+static int unpack_file(struct archive *a, struct archive_entry *e, int parent, const char *name) {
         mode_t mode = (archive_entry_perm(e) & 0111) ? 0755 : 0644;
-        NB_AUTO_CLOSE int fd = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
+        NB_AUTO_CLOSE int fd = openat(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
         if (fd < 0)
                 return -errno;
         if (archive_read_data_into_fd(a, fd) != ARCHIVE_OK)
@@ -44,38 +68,45 @@ static int unpack_file(struct archive *a, struct archive_entry *e, const char *t
         return 0;
 }
 
-static int unpack_entry(struct archive *a, struct archive_entry *e, const char *dir, char *(*want)(const char *)) {
-        const char *name = archive_entry_pathname(e);
+static const char *strip(const char *name) {
         while (name && (nb_starts_with(name, "./") || name[0] == '/'))
                 name += name[0] == '/' ? 1 : 2;
-        NB_AUTO_FREE char *to = name ? want(name) : NULL;
+        return name;
+}
+
+static int unpack_link(int dirfd, const char *target, int parent, const char *name) {
+        NB_AUTO_FREE char *from = NULL;
+        NB_AUTO_CLOSE int from_parent = -1;
+        int r = target ? open_parent(dirfd, target, &from, &from_parent) : -EBADMSG;
+        return r < 0 ? r : linkat(from_parent, from, parent, name, 0) < 0 ? -errno : 0;
+}
+
+static int unpack_entry(struct archive *a, struct archive_entry *e, int dirfd, char *(*want)(const char *)) {
+        const char *name = strip(archive_entry_pathname(e)), *hard = strip(archive_entry_hardlink(e));
+        NB_AUTO_FREE char *to = name ? want(name) : NULL, *base = NULL;
         if (!to)
                 return 0;
-        NB_AUTO_FREE char *path = nb_path_join(dir, to), *normal = nb_path_normalize(path);
-        if (strcmp(path, normal) != 0)
-                return -EBADMSG;
-        int r = folder_parents(path);
+        NB_AUTO_CLOSE int parent = -1;
+        int r = open_parent(dirfd, to, &base, &parent);
         if (r < 0)
                 return r;
-        const char *hard = archive_entry_hardlink(e);
         if (hard) {
-                while (nb_starts_with(hard, "./"))
-                        hard += 2;
-                NB_AUTO_FREE char *target = want(hard), *from = target ? nb_path_join(dir, target) : NULL;
-                if (!from)
-                        return -EBADMSG;
-                return linkat(AT_FDCWD, from, AT_FDCWD, path, 0) < 0 ? -errno : 0;
+                NB_AUTO_FREE char *target = want(hard);
+                return unpack_link(dirfd, target, parent, base);
         }
         if (archive_entry_filetype(e) == AE_IFREG)
-                return unpack_file(a, e, path);
+                return unpack_file(a, e, parent, base);
         if (archive_entry_filetype(e) == AE_IFLNK)
-                return symlink(archive_entry_symlink(e), path) < 0 ? -errno : 0;
+                return symlinkat(archive_entry_symlink(e), parent, base) < 0 ? -errno : 0;
         return 0;
 }
 
 int folder_unpack(const char *tar, const char *dir, char *(*want)(const char *name), struct nb_error *err) {
         AUTO_ARCHIVE *a = archive_read_new();
         archive_read_support_format_tar(a);
+        NB_AUTO_CLOSE int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (dirfd < 0)
+                return nb_fail_errno(err, errno, "cannot open %s", dir);
         if (archive_read_open_filename(a, tar, TAR_BLOCK) != ARCHIVE_OK)
                 return nb_fail(err, EIO, "cannot read %s: %s", tar, archive_error_string(a));
         for (;;) {
@@ -85,14 +116,14 @@ int folder_unpack(const char *tar, const char *dir, char *(*want)(const char *na
                         return 0;
                 if (r != ARCHIVE_OK && r != ARCHIVE_WARN)
                         return nb_fail(err, EIO, "cannot read %s: %s", tar, archive_error_string(a));
-                r = unpack_entry(a, e, dir, want);
+                r = unpack_entry(a, e, dirfd, want);
                 if (r < 0)
                         return nb_fail_errno(err, -r, "cannot unpack %s to %s", archive_entry_pathname(e), dir);
         }
 }
 
 int folder_copy(const char *from, const char *to, mode_t mode, struct nb_error *err) {
-        int r = folder_parents(to);
+        int r = make_parents(to);
         if (r < 0)
                 return nb_fail_errno(err, -r, "cannot make the folder of %s", to);
         NB_AUTO_CLOSE int in = open(from, O_RDONLY | O_CLOEXEC);

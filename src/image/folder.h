@@ -6,14 +6,12 @@
 #include "base/error.h"
 #include "base/sha256.h"
 
-/** Unpacks the files, links and folders of a tar for which `want` says where to (a path relative to `dir`, a new string),
+/** Unpacks the files and links of a tar for which `want` says where to (a path relative to `dir`, a new string),
  *  NULL: leave out. Owners and times are not kept. Names with "..", and writing through a symbolic link, are errors. */
 int folder_unpack(const char *tar, const char *dir, char *(*want)(const char *name), struct nb_error *err);
 /** Makes everything in `dir` read-only for everybody (executables stay so) and returns its canonical listing, a line for
  *  each entry: type, mode, SHA-256 or link target, path; sorted by path. `dir` itself stays writable until it is in place.
  *  The digest is that of the listing. */
 int folder_seal(const char *dir, char **ret_listing, char ret_digest[NB_SHA256_HEX], struct nb_error *err);
-/** Copies a file's bytes to a new file. */
+/** Copies a file's bytes to a new file, making the folders above it. */
 int folder_copy(const char *from, const char *to, mode_t mode, struct nb_error *err);
-/** mkdir -p of the folder that holds `path`. */
-int folder_parents(const char *path);
