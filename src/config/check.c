@@ -238,9 +238,15 @@ static int check_secret_name(struct check *c, struct doc_node *n) {
 }
 
 static int check_from(struct check *c, struct doc_node *n) {
-        int r = check_text(c, n, "from");
-        if (r < 0 || strcmp(n->text, "env") == 0)
-                return r;
+        /* nothing here shows the text: someone may have written the value itself */
+        static const char places[] = "write env, env:NAME, file:PATH or command:COMMAND";
+        int r = 0;
+        if (n->kind != DOC_TEXT) {
+                check_wrong_type(c, n, "from", "text");
+                return nb_hint(c->err, "%s", places);
+        }
+        if (strcmp(n->text, "env") == 0)
+                return 0;
         if (nb_starts_with(n->text, "env:") && check_env_name(n->text + 4))
                 return 0;
         if (nb_starts_with(n->text, "command:") && n->text[8 + strspn(n->text + 8, " \t\n")])
@@ -252,9 +258,8 @@ static int check_from(struct check *c, struct doc_node *n) {
                         doc_set_text(n, nb_asprintf("file:%s", path));
                 return r;
         }
-        /* not shown: someone may have written the value itself here */
         doc_fail(n, c->err, EINVAL, "this is no place a secret can come from");
-        return nb_hint(c->err, "write env, env:NAME, file:PATH or command:COMMAND");
+        return nb_hint(c->err, "%s", places);
 }
 
 static int secret_host(struct check *c, struct doc_node *n) {
@@ -279,8 +284,10 @@ static int secret(struct check *c, struct doc_node *n) {
         int r = check_map(c, n, "a secret", keys, NB_ARRAY_LEN(keys));
         if (r < 0)
                 return r;
-        if (!doc_get(n, "name") || !doc_get(n, "from"))
-                return doc_fail(n, c->err, EINVAL, "a secret needs both name and from");
+        if (!doc_get(n, "name") || !doc_get(n, "from")) {
+                doc_fail(n, c->err, EINVAL, "a secret needs both name and from");
+                return nb_hint(c->err, "write {name: NAME, from: env} to take it from your own variable of that name");
+        }
         return 0;
 }
 

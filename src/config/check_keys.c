@@ -73,8 +73,10 @@ static int unknown_key(struct check *c, const struct doc_node *kid, const char *
 int check_map(struct check *c, struct doc_node *n, const char *what, const struct check_key *keys, size_t n_keys) {
         if (n->kind == DOC_NULL)
                 n->kind = DOC_MAP;
-        if (n->kind != DOC_MAP)
-                return check_wrong_type(c, n, *what ? what : "the file", "a map (key: value)");
+        if (n->kind != DOC_MAP) {
+                check_wrong_type(c, n, *what ? what : "the file", "a map");
+                return nb_hint(c->err, "write 'key: value', each on a line of its own");
+        }
         for (size_t i = 0; i < n->n_kids; i++) {
                 struct doc_node *kid = n->kids[i];
                 const struct check_key *key = keys;

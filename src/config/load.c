@@ -189,7 +189,7 @@ static int load_lock(struct config *c, struct nb_error *err) {
         return 0;
 }
 
-int config_load(const char *file, bool for_start, struct config **ret, struct nb_error *err) {
+static int load(const char *file, bool for_start, struct config **ret, struct nb_error *err) {
         __attribute__((cleanup(config_freep))) struct config *c = nb_calloc(1, sizeof *c);
         int r = absolute(file, &c->file, err);
         if (r < 0)
@@ -211,6 +211,13 @@ int config_load(const char *file, bool for_start, struct config **ret, struct nb
                 r = start_check_host(c, err);
         if (r == 0)
                 *ret = nb_steal(&c);
+        return r;
+}
+
+int config_load(const char *file, bool for_start, struct config **ret, struct nb_error *err) {
+        int r = load(file, for_start, ret, err);
+        if (r < 0 && err && !err->hint)
+                nb_hint(err, "correct it there; docs/config.md explains every key");
         return r;
 }
 

@@ -44,7 +44,8 @@ static int next(struct reader *rd, yaml_event_t *ret) {
         }
         NB_AUTO_FREE char *what = nb_asprintf("not valid YAML: %s%s%s", p->context ? p->context : "", p->context ? ", " : "",
                                               p->problem ? p->problem : "unknown problem");
-        return fail_at(rd, p->problem_mark, what);
+        fail_at(rd, p->problem_mark, what);
+        return nb_hint(rd->err, "look for a bracket or quote that is not closed, uneven indentation, or a tab that indents");
 }
 
 static bool in_list(const char *text, const char *const *list) {

@@ -65,6 +65,7 @@ static void refused(const char *text, bool for_start, const char *what, const ch
         assert_int_equal(r, -err.code);
         if (!strstr(err.what, what))
                 fail_msg("%s\n said: %s\n not: %s", text, err.what, what);
+        assert_non_null(err.hint);
         if (hint && (!err.hint || !strstr(err.hint, hint)))
                 fail_msg("%s\n hinted: %s\n not: %s", text, err.hint ? err.hint : "(nothing)", hint);
 }
@@ -211,6 +212,7 @@ static void test_refused(void **state) {
                 { "env: {A: true}\n", "A must be text", "quotes" },
                 { "env: {A: [x]}\n", "A must be text", NULL },
                 { "secrets: [{name: A, from: sk-123}]\n", "no place a secret can come from", "env:NAME" },
+                { "secrets: [{name: A, from: 12345}]\n", "from must be text, but here is a number", "write env, env:NAME" },
                 { "secrets: [{name: A}]\n", "needs both name and from", NULL },
                 { "secrets: [{name: A, from: env}]\nenv: {A: x}\n", "1:11: the variable A is given twice", "2:10" },
                 { "secrets: [{name: A, from: env, hosts: []}]\n", "hosts is empty", NULL },
