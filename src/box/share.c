@@ -1,10 +1,9 @@
-/* The share tree: making it, attaching detached trees to it, taking them off again. The tmpfs under it can be written only
- * through a mount that is attached nowhere; what can be seen of it, here and by virtiofsd, is read-only. */
+/* The share tree: making it, attaching detached trees to it. (Taking them off is in share_detach.c.) The tmpfs under it can be
+ * written only through a mount that is attached nowhere; what can be seen of it, here and by virtiofsd, is read-only. */
 #include "box/share.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -57,6 +56,7 @@ void share_free(struct share *s) {
         nb_close(s->view_fd);
         if (s->attached)
                 (void)umount2(s->dir, MNT_DETACH);
+        free(s->stale);
         free(s->dir);
         free(s);
 }
@@ -68,7 +68,7 @@ static int make_place(struct share *s, const char *id, bool is_file, struct nb_e
         return fd < 0 ? nb_fail_errno(err, errno, "cannot make room for a mount") : 0;
 }
 
-static void remove_place(struct share *s, const char *id) {
+void share_remove_place(struct share *s, const char *id) {
         if (unlinkat(s->write_fd, id, AT_REMOVEDIR) < 0 && errno == ENOTDIR)
                 (void)unlinkat(s->write_fd, id, 0);
 }
@@ -90,26 +90,10 @@ int share_attach(struct share *s, int tree_fd, bool is_file, bool write, char re
                 return r;
         if (move_mount(tree, "", s->view_fd, id, MOVE_MOUNT_F_EMPTY_PATH) < 0) {
                 r = nb_fail_errno(err, errno, "cannot attach the mount");
-                remove_place(s, id);
+                share_remove_place(s, id);
                 return r;
         }
         s->next++;
         memcpy(ret_id, id, sizeof id);
-        return 0;
-}
-
-static bool valid_id(const struct share *s, const char *id) {
-        char *end = NULL;
-        unsigned long n = id[0] == 'm' ? strtoul(id + 1, &end, 10) : ULONG_MAX;
-        return end && end != id + 1 && *end == 0 && n < s->next;
-}
-
-int share_detach(struct share *s, const char *id, struct nb_error *err) {
-        if (!valid_id(s, id))
-                return nb_fail(err, ENOENT, "there is no mount %s", id);
-        NB_AUTO_FREE char *path = nb_asprintf("%s/%s", s->dir, id);
-        if (umount2(path, UMOUNT_NOFOLLOW) < 0)
-                return nb_fail_errno(err, errno, "cannot take the mount off");
-        remove_place(s, id);
         return 0;
 }

@@ -19,7 +19,9 @@ int share_open_tree(const char *path, int *ret_fd, bool *ret_is_file, struct nb_
 /** Attaches a detached tree under a new id; nosuid, nodev, and read-only unless `write`, on every mount in it; flags a
  *  source mount had are kept. Takes ownership of tree_fd. Writes the id ("m0") to ret_id[16]. */
 int share_attach(struct share *s, int tree_fd, bool is_file, bool write, char ret_id[16], struct nb_error *err);
-/** Detaches an id. -EBUSY while anything in the guest or virtiofsd still uses it. */
+/** Tells the tree which process serves it, once that runs; without it a mount with others below it cannot be detached. */
+void share_serves(struct share *s, pid_t virtiofsd);
+/** Detaches an id. -EBUSY while anything in the guest or virtiofsd still uses it; then everything is as before. */
 int share_detach(struct share *s, const char *id, struct nb_error *err);
 /** Plan for virtiofsd on this tree: its jail, its arguments. `listen_fd` is a listening unix socket. As an ordinary user
  *  every file belongs to the caller outside and to guest_uid:guest_gid inside. The plan borrows from `s`. */
