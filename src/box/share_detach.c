@@ -22,7 +22,7 @@ size_t share_parse_mounts(const char *mountinfo, const char *place, int **ret_id
         size_t n = 0, len = strlen(place);
         for (const char *line = mountinfo; *line; line += strcspn(line, "\n"), line += *line == '\n') {
                 int id, at = 0;
-                if (sscanf(line, "%d %*d %*s %*s %n", &id, &at) != 1 || at == 0)
+                if (*line == '\n' || sscanf(line, "%d %*d %*s %*s %n", &id, &at) != 1 || at == 0)
                         continue;
                 if (strncmp(line + at, place, len) != 0 || (line[at + len] != ' ' && line[at + len] != '/'))
                         continue;

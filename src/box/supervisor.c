@@ -256,6 +256,8 @@ static int start_virtiofsd(struct supervisor *s, int *ret_connected, struct nb_e
         r = share_daemon_plan(s->share, &d, &plan, err);
         if (r == 0)
                 r = spawn(s, CHILD_VIRTIOFSD, "virtiofsd", plan, err);
+        if (r == 0)
+                share_serves(s->share, s->child[CHILD_VIRTIOFSD].proc.pid);
         jail_plan_free(plan);
         return r;
 }

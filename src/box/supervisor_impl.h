@@ -145,10 +145,11 @@ struct supervisor {
         TAILQ_HEAD(super_clients, super_client) clients;
         size_t n_clients;
 
-        struct event *end_timer, *settle_timer, *tick_timer, *clock_event, *place_event, *term_event;
+        struct event *end_timer, *settle_timer, *tick_timer, *descriptor_timer, *clock_event, *place_event, *term_event;
         int clock_fd, place_fd;
         unsigned long ticks;
         uint64_t last_reclaim_ms;
+        bool reclaiming;      /* the guest has been asked and has not answered */
         uint64_t memory_peak; /* the most host memory that the guest took at once, as far as seen */
 };
 

@@ -17,9 +17,8 @@
 #define TICK_MS 500
 #define TIME_EVERY_TICKS 60 /* the clock is sent this often even if nothing jumped */
 #define PLACE_EVERY_TICKS 10
-#define SETTLE_MS 100 /* after a first death: others follow at once, and the cause is judged over all of them */
-#define RECLAIM_EVERY_MS 1000
-#define FD_PRESSURE_PERCENT 50 /* of virtiofsd's hard limit: from here the guest is asked to forget dentries */
+#define SETTLE_MS 100           /* after a first death: others follow at once, and the cause is judged over all of them */
+#define RECLAIM_GIVE_UP_MS 5000 /* a guest that has not answered is asked again */
 
 static void name_death(const struct child *c, char ret[64]) {
         if (c->by_signal)
@@ -130,8 +129,8 @@ static void on_place(evutil_socket_t fd, short what, void *user) {
 }
 
 static void on_reclaimed(struct supervisor *s, void *user, int code, const char *text) {
-        (void)s;
         (void)user;
+        s->reclaiming = false;
         if (code != 0)
                 nb_warn("the guest could not forget unused files: %s", text ? text : strerror(code));
 }
@@ -141,18 +140,26 @@ void watch_reclaim(struct supervisor *s, uint64_t flags) {
         for (int i = 0; i < 8; i++)
                 bytes[i] = (uint8_t)(flags >> (8 * i));
         s->last_reclaim_ms = nb_now_ms();
-        (void)guest_request(s, WIRE_RECLAIM, bytes, sizeof bytes, on_reclaimed, NULL);
+        s->reclaiming = guest_request(s, WIRE_RECLAIM, bytes, sizeof bytes, on_reclaimed, NULL) >= 0;
 }
 
-static void check_descriptors(struct supervisor *s) {
+/* How often to look, and when to ask, is share_fd_pressure()'s to say; here only one request is under way at a time. */
+static void on_descriptors(evutil_socket_t fd, short what, void *user) {
+        (void)fd;
+        (void)what;
+        struct supervisor *s = user;
         unsigned long held = 0, limit = 0;
-        if (s->child[CHILD_VIRTIOFSD].proc.pid <= 0 || nb_now_ms() - s->last_reclaim_ms < RECLAIM_EVERY_MS)
-                return;
-        if (share_fd_use(s->child[CHILD_VIRTIOFSD].proc.pid, &held, &limit) == 0 && limit > 0 &&
-            held > limit / 100 * FD_PRESSURE_PERCENT) {
-                nb_info("virtiofsd holds %lu of %lu descriptors: the guest is asked to forget unused files", held, limit);
+        struct share_pressure p = { .next_ms = TICK_MS };
+        bool up = s->phase == SUPER_READY || s->phase == SUPER_UP;
+        pid_t virtiofsd = s->child[CHILD_VIRTIOFSD].proc.pid;
+        if (up && virtiofsd > 0 && share_fd_use(virtiofsd, &held, &limit) == 0)
+                p = share_fd_pressure(held, limit);
+        if (p.ask && (!s->reclaiming || nb_now_ms() - s->last_reclaim_ms > RECLAIM_GIVE_UP_MS)) {
+                nb_debug("virtiofsd holds %lu of %lu descriptors: the guest is asked to forget unused files", held, limit);
                 watch_reclaim(s, WIRE_RECLAIM_DENTRIES);
         }
+        (void)event_add(s->descriptor_timer,
+                        &(struct timeval){ .tv_sec = p.next_ms / 1000, .tv_usec = p.next_ms % 1000 * 1000 });
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *user) {
@@ -164,7 +171,6 @@ static void on_tick(evutil_socket_t fd, short what, void *user) {
                 check_place(s);
         if (s->phase != SUPER_READY && s->phase != SUPER_UP)
                 return;
-        check_descriptors(s);
         if (s->ticks % TIME_EVERY_TICKS == 0)
                 watch_send_time(s);
 }
@@ -182,6 +188,7 @@ static void on_terminate(evutil_socket_t signal, short what, void *user) {
 int watch_begin(struct supervisor *s, struct nb_error *err) {
         s->settle_timer = evtimer_new(s->base, on_settled, s);
         s->tick_timer = event_new(s->base, -1, EV_PERSIST, on_tick, s);
+        s->descriptor_timer = evtimer_new(s->base, on_descriptors, s);
         s->clock_fd = timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK);
         s->place_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
         if (s->clock_fd < 0)
@@ -189,9 +196,11 @@ int watch_begin(struct supervisor *s, struct nb_error *err) {
         arm_clock(s);
         s->clock_event = event_new(s->base, s->clock_fd, EV_READ | EV_PERSIST, on_clock, s);
         s->term_event = evsignal_new(s->base, SIGTERM, on_terminate, s);
-        if (!s->settle_timer || !s->tick_timer || !s->clock_event || !s->term_event || event_add(s->clock_event, NULL) < 0 ||
-            event_add(s->term_event, NULL) < 0 || event_add(s->tick_timer, &(struct timeval){ .tv_usec = TICK_MS * 1000 }) < 0)
+        if (!s->settle_timer || !s->tick_timer || !s->descriptor_timer || !s->clock_event || !s->term_event ||
+            event_add(s->clock_event, NULL) < 0 || event_add(s->term_event, NULL) < 0 ||
+            event_add(s->tick_timer, &(struct timeval){ .tv_usec = TICK_MS * 1000 }) < 0)
                 return nb_fail(err, ENOMEM, "cannot make the supervisor's timers");
+        on_descriptors(-1, 0, s);
         /* inotify instances are few for each user; without one the periodic look is enough */
         if (s->place_fd >= 0 &&
             inotify_add_watch(s->place_fd, s->paths.runtime, IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF) >= 0) {
@@ -203,7 +212,8 @@ int watch_begin(struct supervisor *s, struct nb_error *err) {
 }
 
 void watch_free(struct supervisor *s) {
-        struct event **all[] = { &s->settle_timer, &s->tick_timer, &s->clock_event, &s->place_event, &s->term_event };
+        struct event **all[] = { &s->settle_timer, &s->tick_timer,  &s->descriptor_timer,
+                                 &s->clock_event,  &s->place_event, &s->term_event };
         for (size_t i = 0; i < NB_ARRAY_LEN(all); i++) {
                 if (*all[i])
                         event_free(*all[i]);
