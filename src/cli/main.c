@@ -43,6 +43,13 @@ const struct cli_verb cli_verbs[] = {
         { "shell", "[-u USER]", "open an interactive login shell in the box",
           "  -u, --user USER  as this user of the box\n\n"
           "example:  nixbox shell", verb_shell, false },
+        { "mount", "SOURCE[:TARGET][:rw|:ro]", "give a folder or file to the running box",
+          "Read-only unless :rw is given. TARGET is by default the same path inside. It stays until the box ends.\n\n"
+          "example:  nixbox mount ~/data:/data:rw", verb_mount, false },
+        { "unmount", "[--force] TARGET", "take a mount back from the running box",
+          "  --force  end the box if something inside uses it\n"
+          "Succeeds only when nothing inside uses it: what is open inside cannot be revoked.\n\n"
+          "example:  nixbox unmount /data", verb_unmount, false },
         { "events", "[-f] [--json] [--denied]", "show what happened in the box",
           "  -f, --follow  go on as events come\n"
           "  --json        one JSON object a line\n"
