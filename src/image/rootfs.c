@@ -44,7 +44,7 @@ static const char finish[] =
     "umask 022\n"
     "rm -rf etc/hostname etc/resolv.conf var/cache/apt/* var/lib/apt/lists/* var/log/* var/cache/ldconfig/aux-cache "
     "var/cache/debconf/*-old "
-    "var/lib/dpkg/*-old var/lib/systemd/random-seed tmp/* run/* etc/ssh/ssh_host_* etc/.pwd.lock root/.wget-hsts\n"
+    "var/lib/dpkg/*-old var/lib/systemd/random-seed etc/ssh/ssh_host_* etc/.pwd.lock root/.wget-hsts\n"
     /* The times of all files are set to one: only byte code that names the source's hash (flag 3) stays valid. */
     "find usr -name '*.pyc' -exec sh -c 'for f; do [ \"$(od -An -tu1 -j4 -N1 \"$f\" | tr -d \" \")\" = 3 ] || rm \"$f\"; done' "
     "_ {} +\n"
