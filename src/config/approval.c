@@ -138,6 +138,21 @@ static void show(FILE *out, const char *lead, const char *text) {
         fprintf(out, "%s%s\n", lead, clean);
 }
 
+/* What an approval cannot cover is said where it is given. */
+static void show_limits(const struct question *q, FILE *out) {
+        const struct config *c = q->c;
+        const struct config_hook *hooks[] = { c->pre_up, c->post_up, c->pre_down, c->post_down };
+        const size_t counts[] = { c->n_pre_up, c->n_post_up, c->n_pre_down, c->n_post_down };
+        json_t *writable = writable_sources(c);
+        for (size_t i = 0; i < NB_ARRAY_LEN(hooks); i++)
+                for (size_t k = 0; k < counts[i]; k++)
+                        if (below_any(writable, hooks[i][k].dir)) {
+                                show(out, "The box can write where this runs on the host, and change what it reads there: ",
+                                     hooks[i][k].command);
+                        }
+        json_decref(writable);
+}
+
 static void show_reach(const struct question *q, FILE *out) {
         size_t shown = 0;
         show(out, "", q->c->file);
@@ -146,6 +161,7 @@ static void show_reach(const struct question *q, FILE *out) {
                 show(out, q->reach.items[i].beyond ? "  * " : "    ", q->reach.items[i].text);
         if (shown < q->reach.n)
                 fprintf(out, "    and %zu more: nixbox config shows all\n", q->reach.n - shown);
+        show_limits(q, out);
 }
 
 static void show_change(const struct question *q, FILE *out) {
@@ -168,6 +184,7 @@ static void show_change(const struct question *q, FILE *out) {
                 first = false;
                 show(out, q->reach.items[i].beyond ? "  * " : "    ", q->reach.items[i].text);
         }
+        show_limits(q, out);
         if (q->writable)
                 fputs("A box can write one of these files: the change may be its doing, not yours.\n", out);
 }

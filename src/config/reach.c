@@ -153,19 +153,19 @@ bool reach_covered(const struct reach *r, const struct reach_list *granted) {
         return false;
 }
 
-/* A canonical form as lines "path: value", an item of a list a line. */
+/* A canonical form as lines "path: value", an item of a list a line; empty ones have none. */
 static void flatten(json_t *v, const char *path, char ***lines) {
         const char *key;
         json_t *kid;
         size_t i;
-        if (json_is_object(v) && json_object_size(v) > 0) {
+        if (json_is_object(v)) {
                 json_object_foreach(v, key, kid) {
                         NB_AUTO_FREE char *below = nb_asprintf("%s%s%s", path, *path ? "." : "", key);
                         flatten(kid, below, lines);
                 }
                 return;
         }
-        if (json_is_array(v) && json_array_size(v) > 0) {
+        if (json_is_array(v)) {
                 json_array_foreach(v, i, kid) {
                         NB_AUTO_FREE char *text = json_dumps(kid, JSON_ENCODE_ANY | JSON_SORT_KEYS);
                         nb_strv_addf(lines, "%s: %s", path, json_is_string(kid) ? json_string_value(kid) : text);
