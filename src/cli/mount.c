@@ -12,6 +12,7 @@
 #include "box/control.h"
 #include "box/share.h"
 #include "cli/cli.h"
+#include "config/approval.h"
 
 /* Sends the request and prints what came of it. */
 static int ask(struct cli *cli, json_t *request, const int *fds, size_t n_fds, const char *done, struct nb_error *err) {
@@ -32,6 +33,22 @@ static int ask(struct cli *cli, json_t *request, const int *fds, size_t n_fds, c
         return r;
 }
 
+/* What the box can write from now on is remembered first, so that changes to configs and hooks there are asked about. */
+static int note_writable(struct cli *cli, const char *source, struct nb_error *err) {
+        NB_AUTO_CLOSE int control = -1;
+        json_t *answer = NULL, *request = json_pack("{s:s}", "op", "status");
+        int r = cli_connect(cli, &control, err);
+        if (r == 0)
+                r = control_call(control, request, NULL, 0, &answer, err);
+        const char *file = json_string_value(json_object_get(answer, "config"));
+        if (r == 0)
+                r = file ? approval_note_writable(file, source, err)
+                         : nb_fail(err, EPROTO, "the box does not say which config it is of");
+        json_decref(answer);
+        json_decref(request);
+        return r;
+}
+
 static int mount_one(struct cli *cli, const char *spec, struct nb_error *err) {
         NB_AUTO_FREE char *here = getcwd(NULL, 0);
         if (!here)
@@ -42,6 +59,8 @@ static int mount_one(struct cli *cli, const char *spec, struct nb_error *err) {
         int r = config_parse_mount(spec, here, &m, err);
         if (r == 0)
                 r = share_open_tree(m.source, &tree, &is_file, err);
+        if (r == 0 && m.write)
+                r = note_writable(cli, m.source, err);
         if (r < 0)
                 return r;
         json_t *request =

@@ -76,15 +76,33 @@ static int save_record(const char *path, json_t *record, struct nb_error *err) {
         return r < 0 ? nb_fail_errno(err, -r, "cannot keep the approval in %s", path) : 0;
 }
 
+/* Adds the folders of `from` that are not in `list` yet. */
+static void add_folders(json_t *list, json_t *from) {
+        size_t i, k;
+        json_t *one, *other;
+        json_array_foreach(from, i, one) {
+                bool known = !json_is_string(one);
+                json_array_foreach(list, k, other) known = known || json_equal(one, other);
+                if (!known)
+                        json_array_append(list, one);
+        }
+}
+
+/* Replaces the record. What a box could write once stays on it: a box may still run with that mount, and what it changed
+ * there may be looked at only later. */
 static int write_record(const struct config *c, json_t *now, const char *by, struct nb_error *err) {
         NB_AUTO_FREE char *path = NULL;
         char hash[NB_SHA256_HEX];
+        bool there = false;
         int r = record_path(c->file, &path, err);
         if (r < 0)
                 return r;
+        json_t *old = read_record(path, &there), *writable = writable_sources(c);
+        add_folders(writable, json_object_get(old, "writable"));
+        json_decref(old);
         config_hash(c, hash);
         json_t *record = json_pack("{s:s, s:s, s:O, s:o, s:s, s:I}", "file", c->file, "hash", hash, "canonical", now,
-                                   "writable", writable_sources(c), "by", by, "time", (json_int_t)time(NULL));
+                                   "writable", writable, "by", by, "time", (json_int_t)time(NULL));
         r = save_record(path, record, err);
         json_decref(record);
         return r;
@@ -111,7 +129,7 @@ static bool touches(const struct config *c, json_t *dirs) {
         return c->lock.path && below_any(dirs, c->lock.path);
 }
 
-/* Writable mounts of this config now, of it when it was last used, and of every other config on record. */
+/* Writable mounts of this config now, and all that this and every other config on record ever had. */
 static bool in_writable_mount(const struct config *c) {
         NB_AUTO_FREE char *state = nb_state_dir();
         NB_AUTO_FREE char *dir = nb_path_join(state, "approvals");
