@@ -447,6 +447,11 @@ static int boot(struct supervisor *s, struct nb_error *err) {
         if (r < 0)
                 return r;
         super_phase_done(s, "virtiofsd");
+        r = disk_prepare(s, err);
+        if (r < 0)
+                return r;
+        if (s->m.disk_file)
+                super_phase_done(s, "disk");
         r = start_qemu(s, vhost, err);
         if (r == 0)
                 r = begin_setup(s, err);
@@ -462,7 +467,8 @@ static int boot(struct supervisor *s, struct nb_error *err) {
 static void keep_disk(const struct supervisor *s) {
         NB_AUTO_FREE char *disk = nb_path_join(s->m.state, "disk.raw");
         NB_AUTO_FREE char *kept = nb_path_join(s->m.state, "disk.kept");
-        if (s->keep_disk && s->m.disk_file && rename(disk, kept) < 0)
+        bool wanted = s->ready_ms ? s->keep_disk : s->m.disk_kept;
+        if (wanted && s->m.disk_file && rename(disk, kept) < 0)
                 nb_warn("cannot keep the disk: %s", strerror(errno));
 }
 

@@ -114,8 +114,8 @@ static void on_bye(struct supervisor *s, const struct wire_frame *f) {
         }
         if (!s->bye)
                 s->bye = nb_strdup(text ? text : "poweroff");
-        if (s->phase < SUPER_ENDING)
-                super_end(s, ESHUTDOWN, "the guest ended itself (%s)", s->bye);
+        super_end(s, ESHUTDOWN, "the guest ended itself (%s)", s->bye);
+        super_kill(s); /* it has written everything out; switching the machine off from outside is quicker */
 }
 
 static void on_frame(struct supervisor *s, const struct wire_frame *f) {

@@ -2,6 +2,7 @@
  *   supervisor_start.c    the caller's half: prepares, starts the process, follows it
  *   supervisor_message.c  the message between the two halves
  *   supervisor.c          the process: namespaces, children, the way up and the way down
+ *   supervisor_disk.c     the scratch disk's file system
  *   supervisor_setup.c    the SETUP frame for the guest
  *   supervisor_control.c  the control socket: connections
  *   supervisor_requests.c what they may ask for
@@ -45,6 +46,7 @@ struct start_message {
         unsigned cpus;
         uint64_t memory, disk;
         bool disk_file; /* state/disk.raw is the scratch disk */
+        bool disk_kept; /* it was kept from an earlier boot, and outlives a start that fails */
         unsigned uid, gid;
         char *user, *home, *timezone;
         char *config_file, *config_hash;
@@ -162,6 +164,10 @@ void super_end(struct supervisor *s, int code, const char *fmt, ...) NB_PRINTF(3
 void super_kill(struct supervisor *s);
 void super_ready(struct supervisor *s);
 bool super_all_dead(const struct supervisor *s);
+
+/* supervisor_disk.c */
+/** Makes the file system on a new scratch disk. */
+int disk_prepare(struct supervisor *s, struct nb_error *err);
 
 /* supervisor_setup.c */
 int setup_build(struct supervisor *s, struct nb_buf *out, struct nb_error *err);

@@ -128,12 +128,15 @@ static int gather(const struct box_start *start, struct start_message *m, struct
 
 /* ---- the scratch disk's file */
 
-static int make_disk(const struct box_start *start, struct nb_error *err) {
+static int make_disk(const struct box_start *start, struct start_message *m, struct nb_error *err) {
         NB_AUTO_FREE char *disk = nb_path_join(start->paths->state, "disk.raw");
         NB_AUTO_FREE char *kept = nb_path_join(start->paths->state, "disk.kept");
         if (start->recreate)
                 (void)unlink(kept);
-        if (start->config->disk == 0 || rename(kept, disk) == 0)
+        if (start->config->disk == 0)
+                return 0;
+        m->disk_kept = rename(kept, disk) == 0;
+        if (m->disk_kept)
                 return 0;
         NB_AUTO_CLOSE int fd = open(disk, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (fd < 0 || ftruncate(fd, (off_t)start->config->disk) < 0) {
@@ -300,9 +303,9 @@ static int start_owned(const struct box_start *start, struct box_lock *lock, str
         if (r == 0 && start->owned)
                 r = start->owned(start->user, err);
         if (r == 0)
-                r = make_disk(start, err);
-        if (r == 0)
                 r = gather(start, &m, err);
+        if (r == 0)
+                r = make_disk(start, &m, err);
         if (r == 0)
                 r = hand_over(f, &m, lock, &listener, err);
         start_message_clear(&m);

@@ -51,7 +51,8 @@ static void on_phase(void *user, const char *name, unsigned long ms) {
                 progress_end(u->progress);
                 fprintf(stderr, "nixbox: %s: %lu ms\n", name, ms);
         }
-        progress_step(u->progress, "starting", strcmp(name, "qemu") == 0 ? "waiting for the guest" : name, 0, 0);
+        if (strcmp(name, "qemu") == 0)
+                progress_step(u->progress, "starting", "waiting for the guest", 0, 0);
 }
 
 static int on_owned(void *user, struct nb_error *err) {

@@ -154,7 +154,7 @@ static int mount_writable(bool disk, struct nb_error *err) {
                 int r = mount_one(&memory);
                 return r < 0 ? nb_fail_errno(err, -r, "mounting memory for the root file system") : 0;
         }
-        static const struct mount_step scratch = { "/dev/vdb", "/upper", "ext4", "noatime", MS_NOATIME, 0700 };
+        static const struct mount_step scratch = { "/dev/vdb", "/upper", "ext4", NULL, MS_NOATIME, 0700 };
         if (!wait_for(file_there, (void *)"/dev/vdb"))
                 return nb_fail(err, ENODEV, "the scratch disk did not appear");
         int r = mount_one(&scratch);
@@ -184,7 +184,7 @@ static int mount_root(bool disk, struct nb_error *err) {
         r = mount_writable(disk, err);
         if (r < 0)
                 return r;
-        if ((mkdir("/upper/root", 0755) < 0 || mkdir("/upper/work", 0700) < 0) && errno != EEXIST)
+        if ((mkdir("/upper/root", 0755) < 0 && errno != EEXIST) || (mkdir("/upper/work", 0700) < 0 && errno != EEXIST))
                 return nb_fail_errno(err, errno, "preparing the writable layer");
         r = mount_one(&root);
         return r < 0 ? nb_fail_errno(err, -r, "mounting the root file system") : 0;

@@ -218,7 +218,8 @@ static int go_on_ending(struct agent *a) {
         if (a->ending == RUNNING)
                 return -1;
         uint64_t now = nb_now_ms();
-        bool alone = waitpid(-1, NULL, WNOHANG | WNOWAIT) < 0 && errno == ECHILD;
+        siginfo_t info;
+        bool alone = waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 && errno == ECHILD;
         if (!alone && now < a->end_ms)
                 return (int)(a->end_ms - now);
         if (!alone && a->ending == TERMINATING) {
@@ -227,6 +228,7 @@ static int go_on_ending(struct agent *a) {
                 (void)kill(-1, SIGKILL);
                 return (int)KILL_GRACE_MS;
         }
+        power_sync(); /* the host may switch the machine off as soon as it hears the farewell */
         NB_AUTO_BUF payload = { 0 };
         wire_tlv_str(&payload, WIRE_T_TEXT, a->end_reason);
         wire_put(&a->port.out, WIRE_BYE, 0, 0, nb_buf_bytes(&payload), payload.len);

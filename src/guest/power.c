@@ -52,7 +52,7 @@ int power_command(int argc, char **argv) {
 }
 
 /* In a process of its own: a file system that does not answer must not keep the machine on. */
-static void sync_disks(void) {
+void power_sync(void) {
         sigset_t set;
         sigemptyset(&set);
         sigaddset(&set, SIGCHLD);
@@ -72,7 +72,6 @@ static void sync_disks(void) {
 }
 
 void power_off(const char *reason) {
-        sync_disks();
         (void)reboot(strcmp(reason, REBOOT) == 0 ? RB_AUTOBOOT : RB_POWER_OFF);
         for (;;)
                 (void)reboot(RB_HALT_SYSTEM);

@@ -5,5 +5,7 @@
 int power_command(int argc, char **argv);
 /** The word for a signal that those commands send to PID 1, NULL for another. */
 const char *power_reason(int signal);
-/** Writes everything to disk, for a limited time, and ends the machine. */
+/** Writes everything to disk, for a limited time. */
+void power_sync(void);
+/** Ends the machine. */
 _Noreturn void power_off(const char *reason);

@@ -1,0 +1,64 @@
+/* The scratch disk: a sparse file of the owner's that becomes an ext4 file system on first use. The tool comes from the
+ * runtime image and runs in a jail that holds that one file. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "base/mem.h"
+#include "base/paths.h"
+#include "box/supervisor_impl.h"
+
+#define EXT4_MAGIC_AT 1080
+#define DISK_TARGET "/disk"
+
+static bool has_file_system(const char *path) {
+        NB_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        unsigned char magic[2] = { 0 };
+        return fd >= 0 && pread(fd, magic, 2, EXT4_MAGIC_AT) == 2 && magic[0] == 0x53 && magic[1] == 0xef;
+}
+
+static int wait_for(const struct jail_child *child, struct nb_error *err) {
+        siginfo_t info = { 0 };
+        int r;
+        do
+                r = waitid(P_PID, (id_t)child->pid, &info, WEXITED);
+        while (r < 0 && errno == EINTR);
+        nb_close(child->pidfd);
+        if (r < 0 || info.si_code != CLD_EXITED || info.si_status != 0) {
+                nb_fail(err, EIO, "cannot make a file system on the scratch disk (mke2fs: %s %d)",
+                        info.si_code == CLD_EXITED ? "status" : "signal", info.si_status);
+                return nb_hint(err, "is the disk full? nixbox logs says more");
+        }
+        return 0;
+}
+
+int disk_prepare(struct supervisor *s, struct nb_error *err) {
+        NB_AUTO_FREE char *path = nb_path_join(s->m.state, "disk.raw");
+        if (!s->m.disk_file || has_file_system(path))
+                return 0;
+        static const char *const args[] = { "/usr/sbin/mke2fs",
+                                            "-q",
+                                            "-F",
+                                            "-t",
+                                            "ext4",
+                                            "-m",
+                                            "0",
+                                            "-E",
+                                            "nodiscard,lazy_itable_init=1,lazy_journal_init=1",
+                                            DISK_TARGET };
+        struct jail_plan *plan = jail_plan_new("mke2fs");
+        plan->ids = JAIL_IDS_CALLER;
+        jail_plan_runtime(plan, s->m.image.runtime);
+        jail_plan_mount(plan, &(struct jail_mount){ .kind = JAIL_BIND, .source = path, .target = DISK_TARGET, .write = true });
+        jail_plan_fd(plan, s->log.fd, STDOUT_FILENO);
+        jail_plan_fd(plan, s->log.fd, STDERR_FILENO);
+        for (size_t i = 0; i < NB_ARRAY_LEN(args); i++)
+                nb_strv_add(&plan->argv, args[i]);
+        struct jail_child child;
+        int r = jail_spawn(plan, &child, err);
+        if (r == 0)
+                r = wait_for(&child, err);
+        jail_plan_free(plan);
+        return r;
+}
