@@ -50,6 +50,11 @@ const struct cli_verb cli_verbs[] = {
           "  --force  end the box if something inside uses it\n"
           "Succeeds only when nothing inside uses it: what is open inside cannot be revoked.\n\n"
           "example:  nixbox unmount /data", verb_unmount, false },
+        { "cp", "SRC DST", "copy files and folders between here and a box",
+          "One side is BOX:PATH, or :PATH for the box of the current config; PATH is absolute or starts at the home folder.\n"
+          "Names follow docker cp: into a folder that exists, else as DST; SRC/. copies what is in SRC. \"-\" is a tar stream\n"
+          "on stdin or stdout. Set-id bits, devices and owners are not copied.\n\n"
+          "example:  nixbox cp :src/report.html .", verb_cp, false },
         { "events", "[-f] [--json] [--denied]", "show what happened in the box",
           "  -f, --follow  go on as events come\n"
           "  --json        one JSON object a line\n"
