@@ -6,9 +6,9 @@ import re
 
 import jsonschema
 import pytest
-import yaml
 
 import harness
+import yaml12
 
 # (name, config, line:column of the mistake, words of the message, does the schema know too?)
 MISTAKES = [
@@ -70,7 +70,7 @@ def test_mistakes(host, folder, name, text, where, word, known):
     assert not os.path.exists(f"{host.runtime}/nixbox") or not [n for n in os.listdir(f"{host.runtime}/nixbox") if "cfg" in n]
     if known:
         with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate(yaml.safe_load(text), schema(host))
+            jsonschema.validate(yaml12.load(text), schema(host))
 
 
 def test_config_errors_stop_every_verb(host, folder):
@@ -127,7 +127,7 @@ def test_init_writes_a_config_that_works(host, folder):
         text = f.read()
     assert text.count("#") >= 5 and re.search(r"mode: *off", text)
     assert os.stat(f"{folder}/nixbox.yaml").st_uid == host.uid
-    jsonschema.validate(yaml.safe_load(text), schema(host))
+    jsonschema.validate(yaml12.load(text), schema(host))
     assert host.nixbox("config", cwd=folder).returncode == 0
     again = host.nixbox("init", cwd=folder)
     assert again.returncode == 125 and b"nixbox.yaml" in again.stderr
@@ -161,7 +161,7 @@ secrets:
 setup: [./a/setup.sh]
 hooks: {pre-up: [], post-up: ["true"], pre-down: [], post-down: []}
 """
-    jsonschema.validate(yaml.safe_load(good), schema(host))
+    jsonschema.validate(yaml12.load(good), schema(host))
     config(host, folder, good)
     done = host.nixbox("config", cwd=folder)
     assert done.returncode == 0, done.stderr.decode()
