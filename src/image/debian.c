@@ -32,6 +32,15 @@ static const char cache_out[] = "find \"$1/var/cache/apt/archives\" -maxdepth 1 
                                 "find \"$1/var/cache/apt/archives\" -maxdepth 1 -name '*.deb' -exec "
                                 "cp -n -t \"$NIXBOX_APT_CACHE\" {} + || true\n";
 
+/* As root, the builder sees the host's own file systems read-only but for its work folder and the package cache, so that
+ * no mistake in a package's script, in apt's configuration or here can change the host. */
+static const char protect_host[] = "set -e\n"
+                                   "for d in \"$TMPDIR\" \"$NIXBOX_APT_CACHE\"; do mount --bind \"$d\" \"$d\"; done\n"
+                                   "for d in / /boot /etc /home /opt /root /srv /usr /var /var/lib /var/cache; do\n"
+                                   "  ! mountpoint -q \"$d\" || mount -o remount,bind,ro \"$d\"\n"
+                                   "done\n"
+                                   "exec \"$@\"\n";
+
 bool debian_valid_package(const char *name) {
         size_t len = strlen(name);
         if (len < 2 || len > PACKAGE_NAME_MAX || !isalnum((unsigned char)name[0]))
@@ -151,18 +160,17 @@ static char **command(const struct debian_job *job, char *const *sources) {
                 if (!job->extract)
                         nb_strv_add(&argv, "--map-auto");
         }
-        static const char *const rest[] = { "--mount",
-                                            "--pid",
-                                            "--fork",
-                                            "--kill-child",
-                                            "mmdebstrap",
-                                            "--format=tar",
-                                            "--architectures=amd64",
-                                            ("--keyring=" KEYRING),
-                                            "--aptopt=Acquire::Retries \"3\"",
-                                            "--aptopt=Acquire::http::Timeout \"30\"" };
-        for (size_t i = 0; i < NB_ARRAY_LEN(rest); i++)
-                nb_strv_add(&argv, rest[i]);
+        static const char *const isolate[] = { "--mount", "--pid", "--fork", "--kill-child" };
+        for (size_t i = 0; i < NB_ARRAY_LEN(isolate); i++)
+                nb_strv_add(&argv, isolate[i]);
+        const char *const wrap[] = { "sh", "-c", protect_host, "sh" };
+        for (size_t i = 0; root && i < NB_ARRAY_LEN(wrap); i++)
+                nb_strv_add(&argv, wrap[i]);
+        static const char *const options[] = { "mmdebstrap", "--format=tar", "--architectures=amd64",
+                                               "--aptopt=Acquire::Retries \"3\"", "--aptopt=Acquire::http::Timeout \"30\"" };
+        for (size_t i = 0; i < NB_ARRAY_LEN(options); i++)
+                nb_strv_add(&argv, options[i]);
+        nb_strv_add(&argv, "--keyring=" KEYRING);
         nb_strv_addf(&argv, "--mode=%s", !root && job->extract ? "chrootless" : "root");
         nb_strv_addf(&argv, "--variant=%s", job->extract ? "extract" : "apt");
         for (size_t i = 0; job->packages && job->packages[i]; i++)

@@ -38,10 +38,12 @@ static int make_parents(const char *path) {
  * part. */
 static int open_parent(int dirfd, const char *path, char **ret_name, int *ret_fd) {
         NB_AUTO_CLOSE int at = fcntl(dirfd, F_DUPFD_CLOEXEC, 0);
-        while (at >= 0) {
+        for (;;) {
                 size_t n = strcspn(path, "/");
                 if (n == 0 || (n == 1 && path[0] == '.') || (n == 2 && strncmp(path, "..", 2) == 0))
                         return -EBADMSG;
+                if (at < 0)
+                        return errno > 0 ? -errno : -EIO;
                 NB_AUTO_FREE char *part = nb_strndup(path, n);
                 if (path[n] == 0) {
                         *ret_name = nb_steal(&part);
@@ -49,13 +51,12 @@ static int open_parent(int dirfd, const char *path, char **ret_name, int *ret_fd
                         return 0;
                 }
                 if (mkdirat(at, part, 0755) < 0 && errno != EEXIST)
-                        return -errno;
+                        return errno > 0 ? -errno : -EIO;
                 int next = openat(at, part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
                 nb_close(at);
                 at = next;
                 path += n + 1;
         }
-        return -errno;
 }
 
 static int unpack_file(struct archive *a, struct archive_entry *e, int parent, const char *name) {
@@ -78,7 +79,9 @@ static int unpack_link(int dirfd, const char *target, int parent, const char *na
         NB_AUTO_FREE char *from = NULL;
         NB_AUTO_CLOSE int from_parent = -1;
         int r = target ? open_parent(dirfd, target, &from, &from_parent) : -EBADMSG;
-        return r < 0 ? r : linkat(from_parent, from, parent, name, 0) < 0 ? -errno : 0;
+        if (!from) /* set on success only */
+                return r;
+        return linkat(from_parent, from, parent, name, 0) < 0 ? -errno : 0;
 }
 
 static int unpack_entry(struct archive *a, struct archive_entry *e, int dirfd, char *(*want)(const char *)) {
@@ -88,7 +91,7 @@ static int unpack_entry(struct archive *a, struct archive_entry *e, int dirfd, c
                 return 0;
         NB_AUTO_CLOSE int parent = -1;
         int r = open_parent(dirfd, to, &base, &parent);
-        if (r < 0)
+        if (!base) /* set on success only */
                 return r;
         if (hard) {
                 NB_AUTO_FREE char *target = want(hard);
@@ -225,7 +228,8 @@ int folder_seal(const char *dir, char **ret_listing, char ret_digest[NB_SHA256_H
         NB_AUTO_CLOSE int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         int r = fd < 0 ? -errno : seal_dir(fd, "", 0, &l);
         if (r == 0) {
-                qsort(l.lines, l.n, sizeof *l.lines, by_path);
+                if (l.n > 1)
+                        qsort(l.lines, l.n, sizeof *l.lines, by_path);
                 NB_AUTO_BUF text = { 0 };
                 for (size_t i = 0; i < l.n; i++) {
                         nb_buf_add(&text, l.lines[i], strlen(l.lines[i]));

@@ -40,6 +40,12 @@ static char *ref_key(const char *name, const char *prefix) {
                                                                                                : NULL;
 }
 
+/* Of an entry that list_one() has checked. */
+static const char *digest_of(const json_t *one) {
+        const char *digest = json_string_value(json_object_get(one, "digest"));
+        return digest ? digest : STORE_DIGEST_PREFIX;
+}
+
 struct listing {
         const struct store *s;
         json_t *images;
@@ -84,7 +90,7 @@ static int remove_image(const struct store *s, const json_t *images, const char 
         size_t i;
         json_t *one;
         json_array_foreach(images, i, one) {
-                if (strcmp(json_string_value(json_object_get(one, "digest")), digest) != 0)
+                if (strcmp(digest_of(one), digest) != 0)
                         continue;
                 int r = store_ref_remove(s, "image", json_string_value(json_object_get(one, "key")));
                 if (r < 0)
@@ -94,26 +100,28 @@ static int remove_image(const struct store *s, const json_t *images, const char 
         return unlink(path) < 0 && errno != ENOENT ? nb_fail_errno(err, errno, "cannot remove %s", path) : 0;
 }
 
-/* The one image a person means by (the start of) a digest. */
-static int find_image(const json_t *images, const char *text, const char **ret_digest, struct nb_error *err) {
+/* The one image a person means by (the start of) a digest; NULL after an error. */
+static const char *find_image(const json_t *images, const char *text, struct nb_error *err) {
         const char *digits = nb_starts_with(text, STORE_DIGEST_PREFIX) ? text + strlen(STORE_DIGEST_PREFIX) : text;
+        const char *found = NULL;
         size_t i;
         json_t *one;
-        *ret_digest = NULL;
         json_array_foreach(images, i, one) {
-                const char *digest = json_string_value(json_object_get(one, "digest"));
+                const char *digest = digest_of(one);
                 if (strlen(digits) < PREFIX_MIN || !nb_starts_with(digest + strlen(STORE_DIGEST_PREFIX), digits))
                         continue;
-                if (*ret_digest && strcmp(*ret_digest, digest) != 0) {
+                if (found && strcmp(found, digest) != 0) {
                         nb_fail(err, EINVAL, "more than one image begins with '%s'", text);
-                        return nb_hint(err, "give more of its digits; nixbox image ls --json shows all");
+                        nb_hint(err, "give more of its digits; nixbox image ls --json shows all");
+                        return NULL;
                 }
-                *ret_digest = digest;
+                found = digest;
         }
-        if (*ret_digest)
-                return 0;
-        nb_fail(err, ENOENT, "there is no image '%s'", text);
-        return nb_hint(err, "nixbox image ls lists the images; give at least %u digits", PREFIX_MIN);
+        if (!found) {
+                nb_fail(err, ENOENT, "there is no image '%s'", text);
+                nb_hint(err, "nixbox image ls lists the images; give at least %u digits", PREFIX_MIN);
+        }
+        return found;
 }
 
 int image_remove(char *const *digests, struct nb_error *err) {
@@ -126,10 +134,8 @@ int image_remove(char *const *digests, struct nb_error *err) {
                 return r;
         json_t *images = list_images(s);
         for (size_t i = 0; r == 0 && digests[i]; i++) {
-                const char *digest = NULL;
-                r = find_image(images, digests[i], &digest, err);
-                if (r == 0)
-                        r = remove_image(s, images, digest, err);
+                const char *digest = find_image(images, digests[i], err);
+                r = digest ? remove_image(s, images, digest, err) : -ENOENT;
         }
         json_decref(images);
         return r;

@@ -17,7 +17,7 @@
 #include "base/text.h"
 #include "image/debian.h"
 
-#define BUILDER "2" /* raise whenever the same description would be built to something else */
+#define BUILDER "3" /* raise whenever the same description would be built to something else */
 #define EROFS_UUID "6e697862-6f78-4000-8000-726f6f746673"
 #define STEP "building the guest image"
 

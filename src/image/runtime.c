@@ -57,14 +57,16 @@ char *runtime_ref_name(void) {
 }
 
 bool runtime_find(const struct store *s, struct runtime *ret) {
-        *ret = (struct runtime){ 0 };
+        struct runtime found = { 0 };
         json_t *ref = store_ref_get(s, "runtime", RUNTIME_KEY);
-        bool found = find_one(s, ref, "runtime", "usr/bin/qemu-system-x86_64", &ret->tree, &ret->tree_digest) &&
-                     find_one(s, ref, "kernel", "vmlinux", &ret->kernel, &ret->kernel_digest);
+        bool both = find_one(s, ref, "runtime", "usr/bin/qemu-system-x86_64", &found.tree, &found.tree_digest) &&
+                    find_one(s, ref, "kernel", "vmlinux", &found.kernel, &found.kernel_digest);
         json_decref(ref);
-        if (!found)
-                runtime_clear(ret);
-        return found;
+        if (both)
+                *ret = found;
+        else
+                runtime_clear(&found);
+        return both;
 }
 
 /* Seals a finished folder, moves it to its place by digest, and adds it to the record. */
