@@ -23,6 +23,7 @@
 #include "guest/power.h"
 #include "guest/session.h"
 #include "guest/share.h"
+#include "guest/spawn.h"
 #include "guest/system.h"
 
 #define EVENTS_PER_TURN 64
@@ -33,6 +34,7 @@
 #define KILL_GRACE_MS 1000u
 #define BYE_WAIT_MS 1000u
 #define STEP_NS 500000000ll /* the clock is stepped when it is this far off, else slewed */
+#define CHORES_DELAY_MS 1000u
 #define IGNORE_NS 2000000ll /* as much as the message may have been on its way */
 
 enum ending { RUNNING, TERMINATING, KILLING };
@@ -44,7 +46,8 @@ struct agent {
         struct jobs *jobs;
         struct setup *setup;
         struct phases phases;
-        bool was_set_up, forget_initramfs;
+        bool was_set_up;
+        uint64_t chores_ms; /* when to do what nobody waits for; 0: not now */
         enum ending ending;
         const char *end_reason;
         uint64_t end_ms; /* of the present step of ending */
@@ -95,17 +98,30 @@ static void send_ready(struct agent *a, const struct nb_error *failed) {
         wire_put(&a->port.out, WIRE_READY, 0, 0, nb_buf_bytes(&p), p.len);
 }
 
+static pid_t start_loopback(void) {
+        pid_t pid = spawn_helper();
+        if (pid > 0)
+                return pid;
+        system_raise_loopback();
+        if (pid == 0)
+                _exit(0);
+        return 0;
+}
+
 static int set_up(struct agent *a, const struct wire_frame *f, struct nb_error *err) {
         __attribute__((cleanup(setup_freep))) struct setup *s = NULL;
         int r = setup_parse(f->payload, f->len, &s, err);
         if (r < 0)
                 return r;
         system_seed(s);
+        pid_t loopback = start_loopback();
         r = boot_root(s->disk, &a->old_root, err);
         phase_end(&a->phases, "root");
         if (r == 0)
                 r = system_apply(s, a->old_root, err);
         a->cgroup = memory_make_group();
+        if (loopback > 0)
+                (void)waitpid(loopback, NULL, 0);
         phase_end(&a->phases, "system");
         for (size_t i = 0; r == 0 && i < s->n_mounts; i++)
                 r = share_mount(a->old_root, s, &s->mounts[i], err);
@@ -113,7 +129,7 @@ static int set_up(struct agent *a, const struct wire_frame *f, struct nb_error *
         if (r < 0)
                 return r;
         a->setup = nb_steal(&s);
-        a->forget_initramfs = true;
+        a->chores_ms = nb_now_ms() + CHORES_DELAY_MS;
         struct session_host host = { .port = &a->port, .epoll = a->epoll, .cgroup = a->cgroup, .setup = a->setup };
         sessions_set(a->sessions, &host);
         return 0;
@@ -213,10 +229,24 @@ static void take_signals(struct agent *a) {
         reap(a);
 }
 
+/* Once the box has been ready for a moment, in a process of its own. Returns how long to wait at most, -1: for ever. */
+static int do_chores(struct agent *a) {
+        if (a->chores_ms == 0)
+                return -1;
+        uint64_t now = nb_now_ms();
+        if (now < a->chores_ms)
+                return (int)(a->chores_ms - now);
+        a->chores_ms = 0;
+        if (spawn_helper() == 0) {
+                memory_limit_group(a->cgroup);
+                boot_forget_initramfs(a->old_root);
+                _exit(0);
+        }
+        return -1;
+}
+
 /* Moves the end on when a step's time is up or there is nobody left to wait for. Returns how long to wait at most. */
 static int go_on_ending(struct agent *a) {
-        if (a->ending == RUNNING)
-                return -1;
         uint64_t now = nb_now_ms();
         siginfo_t info;
         bool alone = waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 && errno == ECHILD;
@@ -250,7 +280,7 @@ static void handle_event(struct agent *a, const struct epoll_event *e) {
 
 static _Noreturn void serve(struct agent *a) {
         for (bool more = true;;) {
-                int wait = go_on_ending(a);
+                int wait = a->ending == RUNNING ? do_chores(a) : go_on_ending(a);
                 struct epoll_event events[EVENTS_PER_TURN];
                 int n = epoll_wait(a->epoll, events, EVENTS_PER_TURN, more ? 0 : wait);
                 for (int i = 0; i < n; i++)
@@ -263,10 +293,6 @@ static _Noreturn void serve(struct agent *a) {
                 if (a->port.gone && a->was_set_up)
                         begin_end(a, "the host is gone");
                 a->port.gone = a->port.gone && a->was_set_up;
-                if (a->forget_initramfs && !more) { /* READY is out: nobody waits for this */
-                        a->forget_initramfs = false;
-                        boot_forget_initramfs(a->old_root);
-                }
         }
 }
 

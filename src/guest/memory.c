@@ -59,9 +59,16 @@ int memory_reclaim(uint64_t flags, int cgroup, struct nb_error *err) {
         return r < 0 ? nb_fail_errno(err, -r, "giving memory back") : 0;
 }
 
-static void limit_processes(int cgroup) {
+int memory_make_group(void) {
+        if (mkdir(GROUP, 0755) < 0 && errno != EEXIST)
+                return -1;
+        return open(GROUP, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+void memory_limit_group(int cgroup) {
         NB_AUTO_FREE char *threads = NULL, *pids = NULL;
-        if (nb_read_file("/proc/sys/kernel/threads-max", 64, &threads, NULL) < 0 ||
+        if (cgroup < 0 || nb_write_string_at(AT_FDCWD, "/sys/fs/cgroup/cgroup.subtree_control", "+memory +pids") < 0 ||
+            nb_read_file("/proc/sys/kernel/threads-max", 64, &threads, NULL) < 0 ||
             nb_read_file("/proc/sys/kernel/pid_max", 64, &pids, NULL) < 0)
                 return;
         unsigned long a = strtoul(threads, NULL, 10), b = strtoul(pids, NULL, 10), most = a < b ? a : b;
@@ -69,14 +76,4 @@ static void limit_processes(int cgroup) {
                 return;
         NB_AUTO_FREE char *text = nb_asprintf("%lu", most - PIDS_KEPT);
         (void)nb_write_string_at(cgroup, "pids.max", text);
-}
-
-int memory_make_group(void) {
-        (void)nb_write_string_at(AT_FDCWD, "/sys/fs/cgroup/cgroup.subtree_control", "+memory +pids");
-        if (mkdir(GROUP, 0755) < 0 && errno != EEXIST)
-                return -1;
-        int fd = open(GROUP, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd >= 0)
-                limit_processes(fd);
-        return fd;
 }

@@ -9,3 +9,5 @@ void memory_stats(struct nb_buf *payload);
 int memory_reclaim(uint64_t flags, int cgroup, struct nb_error *err);
 /** Makes the control group that sessions run in. Returns its folder or -1: then they run in the root group. */
 int memory_make_group(void);
+/** Lets the group count memory and limits its processes. Works on a group in use, and takes a while. */
+void memory_limit_group(int cgroup);

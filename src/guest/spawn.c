@@ -96,14 +96,14 @@ static void reset_process(void) {
 
 static void take_descriptors(const struct spawn_spec *s) {
         setsid();
-        if (s->pty) {
+        if (s->pty)
                 (void)ioctl(s->fd[0], TIOCSCTTY, 0);
-                (void)fchown(s->fd[0], s->who->uid, (gid_t)-1);
-        }
         /* ours are never 0 to 2: those are the console's */
-        for (int i = 0; i < 3; i++)
+        for (int i = 0; i < 3; i++) {
+                (void)fchown(s->fd[i], s->who->uid, (gid_t)-1); /* so that the user can open /dev/stderr and the like */
                 if (dup2(s->fd[i], i) < 0)
                         _exit(SPAWN_NOT_STARTED);
+        }
 }
 
 static void become(const struct account *who) {

@@ -21,12 +21,16 @@
 
 #define ETC_FILE_MAX (1024u * 1024u)
 #define SKEL_DEPTH_MAX 8u
+#define START_SECONDS_MAX 120
 #define OWN_PROGRAM "/run/nixbox/agent"
 
-/* Files of /etc are replaced whole: nothing is copied up from the image, and no other process runs yet. */
+/* Files of /etc are written over: no other process runs yet, and a new file in place of one of the image's would take the
+ * overlay more than twice the time. A symbolic link is replaced. */
 static int write_etc(const char *path, const char *text, mode_t mode) {
-        (void)unlink(path);
-        NB_AUTO_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, mode);
+        const int flags = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC;
+        NB_AUTO_CLOSE int fd = open(path, flags, mode);
+        if (fd < 0 && unlink(path) == 0)
+                fd = open(path, flags, mode);
         if (fd < 0)
                 return -errno;
         int r = nb_write_all(fd, text, strlen(text));
@@ -39,8 +43,13 @@ static char *read_etc(const char *path) {
 }
 
 void system_seed(const struct setup *s) {
-        struct timespec now = { .tv_sec = (time_t)(s->time_ns / 1000000000u), .tv_nsec = (long)(s->time_ns % 1000000000u) };
-        (void)clock_settime(CLOCK_REALTIME, &now);
+        /* SETUP may have waited for the kernel to start: a clock that is a little ahead of it has come from the machine's
+         * own and is the better one */
+        struct timespec told = { .tv_sec = (time_t)(s->time_ns / 1000000000u), .tv_nsec = (long)(s->time_ns % 1000000000u) },
+                        now;
+        clock_gettime(CLOCK_REALTIME, &now);
+        if (now.tv_sec <= told.tv_sec || now.tv_sec > told.tv_sec + START_SECONDS_MAX)
+                (void)clock_settime(CLOCK_REALTIME, &told);
         if (s->seed_len == 0)
                 return;
         union {
@@ -91,7 +100,7 @@ static void set_machine_id(void) {
         (void)write_etc("/etc/machine-id", text, 0444);
 }
 
-static void raise_loopback(void) {
+void system_raise_loopback(void) {
         NB_AUTO_CLOSE int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
         struct ifreq request = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
         if (fd >= 0)
@@ -217,6 +226,13 @@ static void allow_sudo(const struct setup *s) {
         (void)write_etc("/etc/sudoers.d/nixbox", line, 0440);
 }
 
+static bool works_here(const char *path) {
+        char target[256];
+        ssize_t n = readlink(path, target, sizeof target - 1);
+        target[n > 0 ? n : 0] = 0;
+        return !strstr(target, "systemctl") && access(path, X_OK) == 0;
+}
+
 /* Our own program under the names of the commands that end a machine, where the image has none that could work here:
  * systemctl needs systemd. */
 static void provide_power_commands(int old_root) {
@@ -229,22 +245,19 @@ static void provide_power_commands(int old_root) {
         if (fd < 0 || nb_write_all(fd, program, len) < 0)
                 return;
         static const char *const names[] = { "poweroff", "reboot", "halt", "shutdown" };
-        static const char *const folders[] = { "/usr/sbin", "/sbin", "/usr/bin", "/bin" };
         (void)mkdir("/usr/sbin", 0755);
+        struct stat st;
+        bool merged = lstat("/sbin", &st) < 0 || S_ISLNK(st.st_mode);
         for (size_t i = 0; i < NB_ARRAY_LEN(names); i++) {
-                bool works = false;
-                char path[64], target[256] = "";
-                for (size_t k = 0; k < NB_ARRAY_LEN(folders) && !works; k++) {
-                        snprintf(path, sizeof path, "%s/%s", folders[k], names[i]);
-                        ssize_t n = readlink(path, target, sizeof target - 1);
-                        target[n > 0 ? n : 0] = 0;
-                        works = !strstr(target, "systemctl") && access(path, X_OK) == 0;
-                }
-                if (works)
+                char path[64];
+                snprintf(path, sizeof path, "/sbin/%s", names[i]);
+                if (!merged && works_here(path))
                         continue;
                 snprintf(path, sizeof path, "/usr/sbin/%s", names[i]);
-                (void)unlink(path);
-                (void)symlink(OWN_PROGRAM, path);
+                if (symlink(OWN_PROGRAM, path) < 0 && !works_here(path)) {
+                        (void)unlink(path);
+                        (void)symlink(OWN_PROGRAM, path);
+                }
         }
 }
 
@@ -252,7 +265,6 @@ int system_apply(const struct setup *s, int old_root, struct nb_error *err) {
         set_hostname(s);
         set_timezone(s);
         set_machine_id();
-        raise_loopback();
         provide_power_commands(old_root);
         int r = make_account(s, err);
         if (r == 0)

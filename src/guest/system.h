@@ -4,6 +4,8 @@
 
 /** Clock and randomness, which other steps depend on. */
 void system_seed(const struct setup *s);
+/** Brings up the loopback interface. The kernel takes its time for this, so it runs beside the rest. */
+void system_raise_loopback(void);
 /** Everything else. Fails only where the box would not be the caller's without it. `old_root` holds our own program. */
 int system_apply(const struct setup *s, int old_root, struct nb_error *err);
 /** Makes a folder and its missing parents; those in the caller's home belong to the caller. Returns 0 or -errno. */
