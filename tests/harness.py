@@ -458,10 +458,8 @@ class Box:
                 done = self.nixbox("down", timeout=60)
             except AssertionError as e:
                 done = subprocess.CompletedProcess(["down"], 1, b"", str(e).encode())
-        left = wait_for(lambda: self.leftovers() or None, 0)
-        if left:
-            wait_for(lambda: not self.leftovers(), 10)
-            left = self.leftovers()
+        wait_for(lambda: not self.leftovers(), 10)
+        left = self.leftovers()
         Box.live.remove(self)
         for line in left:
             if line.startswith("process "):

@@ -38,7 +38,8 @@ const struct cli_verb cli_verbs[] = {
           "  -u, --user USER           run as this user of the box\n"
           "  --rm                      end the box afterwards, if it was booted for this\n"
           "One argument is a line for the login shell; after --, the arguments are executed as they are.\n"
-          "The exit status is the command's; 128+N if signal N ended it, 125 if nixbox failed, 126 not executable, 127 not found.\n\n"
+          "The exit status is the command's; 128+N if signal N ended it; 125 if nixbox failed, 126 not executable,\n"
+          "127 not found.\n\n"
           "example:  nixbox run \"cd ~/src && make test\" < input > output", verb_run, false },
         { "shell", "[-u USER]", "open an interactive login shell in the box",
           "  -u, --user USER  as this user of the box\n\n"
