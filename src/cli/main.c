@@ -31,15 +31,15 @@ const struct cli_verb cli_verbs[] = {
           "example:  nixbox status --json", verb_status, false },
         { "ps", "[--json]", "the same as status", "example:  nixbox ps", verb_status, true },
         { "run", "[-t|-T] [-e K=V]... [-w DIR] [-u USER] [--rm] CMD | -- ARGV...", "run a command in the box, which is booted if it is not up",
-          "  -t, --tty / -T, --no-tty  with or without a terminal inside (default: with, if stdin and stdout are terminals)\n"
+          "  -t, --tty / -T, --no-tty  with or without a terminal inside (default: if stdin and stdout are terminals)\n"
           "  -i, --interactive         accepted; stdin is always passed on\n"
           "  -e, --env K=V             set a variable; -e K passes on the caller's value of K\n"
           "  -w, --workdir DIR         start in this folder of the box (default: the caller's, if it is mounted; else home)\n"
           "  -u, --user USER           run as this user of the box\n"
           "  --rm                      end the box afterwards, if it was booted for this\n"
           "One argument is a line for the login shell; after --, the arguments are executed as they are.\n"
-          "The exit status is the command's; 128+N if signal N ended it; 125 if nixbox failed, 126 not executable,\n"
-          "127 not found.\n\n"
+          "The exit status is the command's; 128+N if signal N ended it; 125 if nixbox failed, 126 not\n"
+          "executable, 127 not found.\n\n"
           "example:  nixbox run \"cd ~/src && make test\" < input > output", verb_run, false },
         { "shell", "[-u USER]", "open an interactive login shell in the box",
           "  -u, --user USER  as this user of the box\n\n"
