@@ -1,0 +1,129 @@
+/* Runs the hostile program (probe.c) in the jail of QEMU or of virtiofsd: the very plans that a box is started with, changed
+ * in nothing but the program that is run. Also in no jail at all, for the positive controls.
+ *   jailer qemu|virtiofsd|namespaces|plain RUNTIME FOLDER PROBE ARG...
+ * FOLDER is shared with virtiofsd for writing, as /share/m0. "namespaces": outside a jail, as root of namespaces of its own;
+ * "plain": outside a jail. Both, as real root too, in mount and host name spaces of their own: the machine is not touched. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "base/mem.h"
+#include "box/share.h"
+#include "box/userns.h"
+#include "box/vmm.h"
+
+#define SOME_UNUSED_ID 1903217u
+
+static _Noreturn void give_up(struct nb_error *err) {
+        nb_error_print(err, stderr);
+        exit(125);
+}
+
+static int some_fd(void) {
+        return memfd_create("some", MFD_CLOEXEC);
+}
+
+static int some_socket(void) {
+        int pair[2];
+        return socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0 ? -1 : pair[0];
+}
+
+static struct jail_plan *plan_qemu(const char *runtime, const char *probe) {
+        struct nb_error err = { 0 };
+        /* any file does for the kernel: nothing looks at it */
+        struct image image = { .runtime = (char *)runtime, .vmlinux = (char *)probe, .initrd = (char *)probe };
+        struct accel accel = { .kind = ACCEL_TCG };
+        struct vmm_spec spec = {
+                .accel = &accel,
+                .image = &image,
+                .cpus = 1,
+                .memory = 256u << 20,
+                .rootfs_fd = some_fd(),
+                .disk_fd = -1,
+                .agent_fd = some_socket(),
+                .console_fd = some_socket(),
+                .qmp_fd = some_socket(),
+                .vhost_fd = some_socket(),
+                .kvm_fd = -1,
+                .log_fd = STDOUT_FILENO,
+                .unused_id = SOME_UNUSED_ID,
+        };
+        struct jail_plan *plan = NULL;
+        if (vmm_plan(&spec, &plan, &err) < 0)
+                give_up(&err);
+        return plan;
+}
+
+static struct jail_plan *plan_virtiofsd(struct share *share, const char *runtime) {
+        struct nb_error err = { 0 };
+        struct share_daemon d = {
+                .runtime = runtime, .listen_fd = some_socket(), .guest_uid = 1000, .guest_gid = 1000, .log_fd = STDOUT_FILENO
+        };
+        struct jail_plan *plan = NULL;
+        if (share_daemon_plan(share, &d, &plan, &err) < 0)
+                give_up(&err);
+        return plan;
+}
+
+static int run(struct jail_plan *plan, const char *probe, char **args) {
+        struct nb_error err = { 0 };
+        struct jail_child child;
+        int status;
+        jail_plan_mount(plan, &(struct jail_mount){ .kind = JAIL_BIND, .source = probe, .target = "/probe", .exec = true });
+        nb_strv_free(plan->argv);
+        plan->argv = NULL;
+        nb_strv_add(&plan->argv, "/probe");
+        nb_strv_add(&plan->argv, "jail");
+        for (; *args; args++)
+                nb_strv_add(&plan->argv, *args);
+        if (jail_spawn(plan, &child, &err) < 0)
+                give_up(&err);
+        jail_plan_free(plan);
+        while (waitpid(child.pid, &status, 0) < 0 && errno == EINTR)
+                ;
+        return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static int control(const char *where, const char *probe, char **args) {
+        char **argv = NULL;
+        nb_strv_add(&argv, probe);
+        nb_strv_add(&argv, where);
+        for (; *args; args++)
+                nb_strv_add(&argv, *args);
+        execv(probe, argv);
+        return 127;
+}
+
+int main(int argc, char **argv) {
+        struct nb_error err = { 0 };
+        if (argc < 5)
+                return 2;
+        const char *where = argv[1], *runtime = argv[2], *folder = argv[3], *probe = argv[4];
+        bool virtiofsd = strcmp(where, "virtiofsd") == 0, qemu = strcmp(where, "qemu") == 0, is_file = false;
+        int tree = -1;
+        char id[16];
+        struct share *share = NULL;
+        if (virtiofsd && share_open_tree(folder, &tree, &is_file, &err) < 0)
+                give_up(&err);
+        bool plain = strcmp(where, "plain") == 0;
+        if (plain && geteuid() == 0 && unshare(CLONE_NEWNS | CLONE_NEWUTS) < 0)
+                return 125;
+        if (!plain && userns_enter(CLONE_NEWNS | CLONE_NEWUTS, &err) < 0)
+                give_up(&err);
+        if ((!plain || geteuid() == 0) && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+                return 125;
+        if (!virtiofsd && !qemu)
+                return control(where, probe, argv + 5);
+        if (virtiofsd) { /* the share tree goes on a folder that exists everywhere; only this namespace sees it there */
+                if (share_new("/mnt", &share, &err) < 0 || share_attach(share, tree, is_file, true, id, &err) < 0)
+                        give_up(&err);
+        }
+        int status = run(virtiofsd ? plan_virtiofsd(share, runtime) : plan_qemu(runtime, probe), probe, argv + 5);
+        share_free(share);
+        return status;
+}
