@@ -85,6 +85,14 @@ static void on_reply(struct supervisor *s, const struct wire_frame *f) {
                 finish_request(s, r, code < 4096 ? (int)code : EIO, text);
 }
 
+static void on_stats(struct supervisor *s, const struct wire_frame *f) {
+        struct super_request *r = find_request(s, f->stream);
+        if (!r || memory_stats(s, f) < 0)
+                end_protocol(s, "STATS_REPLY");
+        else
+                finish_request(s, r, 0, NULL);
+}
+
 static void on_exit_frame(struct supervisor *s, const struct wire_frame *f) {
         uint32_t status, signal;
         struct super_session *x;
@@ -122,7 +130,7 @@ static void on_frame(struct supervisor *s, const struct wire_frame *f) {
         switch (f->type) {
         case WIRE_READY: on_ready(s, f); break;
         case WIRE_REPLY: on_reply(s, f); break;
-        case WIRE_STATS_REPLY: watch_stats(s, f); break;
+        case WIRE_STATS_REPLY: on_stats(s, f); break;
         case WIRE_EXIT: on_exit_frame(s, f); break;
         case WIRE_BYE: on_bye(s, f); break;
         default: end_protocol(s, "a frame of another kind");

@@ -7,7 +7,8 @@
  *   supervisor_control.c  the control socket: connections
  *   supervisor_requests.c what they may ask for
  *   supervisor_guest.c    what the conduit passes on from the guest, and requests to it
- *   supervisor_watch.c    children's deaths, timers, clock, memory, the runtime folder
+ *   supervisor_watch.c    children's deaths, timers, clock, the runtime folder
+ *   supervisor_memory.c   the guest's memory: figures, and requests to give some back
  *   supervisor_log.c      output of guest and children into files that cannot grow without bound */
 #pragma once
 #include <event2/event.h>
@@ -18,6 +19,7 @@
 #include "box/control.h"
 #include "box/events.h"
 #include "box/jail.h"
+#include "box/memory.h"
 #include "box/share.h"
 #include "box/supervisor.h"
 #include "wire/wire.h"
@@ -113,7 +115,6 @@ struct supervisor {
         struct events *events;
         struct share *share;
         struct vmm_monitor *monitor;
-        struct vmm_memory *memory;
         struct child child[CHILD_COUNT];
         struct capture capture[CHILD_COUNT + 1]; /* the last one: the guest's console */
         struct log_file log, console;
@@ -151,7 +152,10 @@ struct supervisor {
         int clock_fd, place_fd;
         unsigned long ticks;
         uint64_t last_reclaim_ms;
-        bool reclaiming;      /* the guest has been asked and has not answered */
+        bool reclaiming; /* the guest has been asked and has not answered */
+        struct memory_policy memory;
+        bool memory_asked;    /* the guest owes its figures */
+        uint64_t memory_ms;   /* when it was asked for them */
         uint64_t memory_peak; /* the most host memory that the guest took at once, as far as seen */
 };
 
@@ -199,9 +203,13 @@ int watch_child(struct supervisor *s, enum child_role role, struct nb_error *err
 void watch_send_time(struct supervisor *s);
 /** Asks the guest to give something back (WIRE_RECLAIM_*). */
 void watch_reclaim(struct supervisor *s, uint64_t flags);
-/** Figures that the guest sent. */
-void watch_stats(struct supervisor *s, const struct wire_frame *f);
 void watch_free(struct supervisor *s);
+
+/* supervisor_memory.c */
+/** Called often; asks the guest for its figures when it is time to. */
+void memory_tick(struct supervisor *s);
+/** The guest's figures. -EPROTO if they are none. */
+int memory_stats(struct supervisor *s, const struct wire_frame *f);
 
 /* supervisor_log.c */
 int log_file_open(struct log_file *f, const char *dir, const char *name, uint64_t limit, struct nb_error *err);

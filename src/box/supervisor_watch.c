@@ -173,11 +173,7 @@ static void on_tick(evutil_socket_t fd, short what, void *user) {
                 return;
         if (s->ticks % TIME_EVERY_TICKS == 0)
                 watch_send_time(s);
-}
-
-void watch_stats(struct supervisor *s, const struct wire_frame *f) {
-        (void)s;
-        (void)f;
+        memory_tick(s);
 }
 
 static void on_terminate(evutil_socket_t signal, short what, void *user) {

@@ -194,3 +194,15 @@ int vmm_memory_use(pid_t qemu, uint64_t *ret_guest, uint64_t *ret_own) {
         int r = nb_read_file(path, VMM_STATUS_MAX, &text, NULL);
         return r < 0 ? r : memory_parse_status(text, ret_guest, ret_own);
 }
+
+int vmm_cpu_time(pid_t qemu, uint64_t *ret_ms) {
+        NB_AUTO_FREE char *path = nb_asprintf("/proc/%d/stat", (int)qemu);
+        NB_AUTO_FREE char *text = NULL;
+        uint64_t ticks;
+        int r = nb_read_file(path, VMM_STATUS_MAX, &text, NULL);
+        if (r == 0)
+                r = memory_parse_stat(text, &ticks);
+        if (r == 0)
+                *ret_ms = ticks * 1000 / (uint64_t)sysconf(_SC_CLK_TCK);
+        return r;
+}

@@ -54,3 +54,5 @@ void vmm_monitor_quit(struct vmm_monitor *m);                          /* ends Q
 void vmm_monitor_balloon(struct vmm_monitor *m, uint64_t guest_bytes); /* sets the memory the guest may use */
 /** Host memory the guest's RAM takes now (from /proc of QEMU), and QEMU's own on top of it. Returns 0 or -errno. */
 int vmm_memory_use(pid_t qemu, uint64_t *ret_guest, uint64_t *ret_own);
+/** Processor time that QEMU has used so far. Returns 0 or -errno. */
+int vmm_cpu_time(pid_t qemu, uint64_t *ret_ms);

@@ -32,12 +32,14 @@ static int drop_caches(const char *what) {
 }
 
 /* Through the group, the kernel takes the pages that have not been used for longest, and may stop early. */
-static int reclaim_group(int cgroup) {
+static int reclaim_group(int cgroup, uint64_t wanted) {
         NB_AUTO_FREE char *stat = NULL;
         int r = nb_read_file_at(cgroup, "memory.stat", PROC_TEXT_MAX, &stat, NULL);
         if (r < 0)
                 return r;
         uint64_t bytes = stat_value(stat, "inactive_file") + stat_value(stat, "active_file");
+        if (wanted > 0 && wanted < bytes)
+                bytes = wanted;
         if (bytes == 0)
                 return 0;
         NB_AUTO_FREE char *text = nb_asprintf("%llu", (unsigned long long)bytes);
@@ -48,12 +50,12 @@ static int reclaim_group(int cgroup) {
 int memory_reclaim(uint64_t flags, int cgroup, struct nb_error *err) {
         int r = 0;
         if (flags & WIRE_RECLAIM_PAGES) {
-                r = cgroup >= 0 ? reclaim_group(cgroup) : -ENOENT;
+                r = cgroup >= 0 ? reclaim_group(cgroup, (flags >> WIRE_RECLAIM_MIB_SHIFT) << 20) : -ENOENT;
                 if (r < 0)
                         r = drop_caches("1");
-                /* the host gets back whole blocks only: move what is left together */
-                (void)nb_write_string_at(AT_FDCWD, "/proc/sys/vm/compact_memory", "1");
         }
+        if (flags & WIRE_RECLAIM_COMPACT)
+                (void)nb_write_string_at(AT_FDCWD, "/proc/sys/vm/compact_memory", "1");
         if (r == 0 && flags & WIRE_RECLAIM_DENTRIES)
                 r = drop_caches("2");
         return r < 0 ? nb_fail_errno(err, -r, "giving memory back") : 0;

@@ -347,6 +347,108 @@ static void memory_figures_come_from_status(void **state) {
         assert_true(own > 0);
 }
 
+static void processor_time_comes_from_stat(void **state) {
+        (void)state;
+        uint64_t ticks;
+        assert_int_equal(memory_parse_stat("1 (a) b) 1 2) S 3 4 5 6 7 8 9 10 11 12 30 12 15 16 17\n", &ticks), 0);
+        assert_int_equal(ticks, 42);
+        assert_int_equal(memory_parse_stat("1 (x) S 3 4 5 6 7 8 9 10 11 12 30", &ticks), -EINVAL);
+        assert_int_equal(memory_parse_stat("1 (x) S 3 4 5 6 7 8 9 10 11 12 a 12 15\n", &ticks), -EINVAL);
+        assert_int_equal(memory_parse_stat("", &ticks), -EINVAL);
+        assert_int_equal(vmm_cpu_time(getpid(), &ticks), 0);
+}
+
+#define MIB (1ull << 20)
+
+/* A guest with 4 GiB that holds `cached` of page cache and gives back what it is asked for, looked at every five seconds. */
+struct model {
+        struct memory_policy policy;
+        struct memory_figures now;
+        uint64_t given;
+        unsigned wishes, compactions;
+};
+
+static void run_model(struct model *m, unsigned seconds, unsigned cpu_percent, bool obedient) {
+        for (unsigned t = 0; t < seconds; t += MEMORY_EVERY_MS / 1000) {
+                struct memory_wish wish = memory_decide(&m->policy, &m->now);
+                assert_true(wish.cache <= m->now.cached);
+                m->wishes += wish.cache > 0;
+                m->compactions += wish.compact;
+                if (obedient) {
+                        m->now.cached -= wish.cache;
+                        m->now.free += wish.cache;
+                        m->now.host -= wish.cache;
+                        m->given += wish.cache;
+                }
+                m->now.now_ms += MEMORY_EVERY_MS;
+                m->now.cpu_ms += MEMORY_EVERY_MS * cpu_percent / 100;
+        }
+}
+
+static struct model new_model(uint64_t cached) {
+        return (struct model){ .now = { .now_ms = 1000000,
+                                        .cpu_ms = 5000,
+                                        .host = cached + 200 * MIB,
+                                        .total = 4096 * MIB,
+                                        .free = 4096 * MIB - cached - 200 * MIB,
+                                        .cached = cached } };
+}
+
+static void idle_guest_gives_its_cache_back_within_a_minute(void **state) {
+        (void)state;
+        struct model m = new_model(1200 * MIB);
+        run_model(&m, 10, 3, true);
+        assert_int_equal(m.given, 0); /* not at once */
+        run_model(&m, 40, 3, true);
+        assert_in_range(m.now.cached, 0, 96 * MIB);
+        unsigned before = m.wishes;
+        run_model(&m, 600, 3, true);
+        assert_int_equal(m.wishes, before); /* and is then left alone */
+}
+
+static void busy_guest_keeps_nearly_all_of_it(void **state) {
+        (void)state;
+        struct model m = new_model(1200 * MIB);
+        run_model(&m, 30, 150, true);
+        assert_int_equal(m.given, 0);
+        run_model(&m, 60, 150, true);
+        assert_in_range(m.given, 1, 400 * MIB);
+        run_model(&m, 1800, 150, true);
+        assert_true(m.now.cached < 200 * MIB); /* but not for ever */
+}
+
+static void asking_in_vain_becomes_rare(void **state) {
+        (void)state;
+        struct model m = new_model(1200 * MIB);
+        run_model(&m, 3600, 3, false);
+        assert_in_range(m.wishes, 5, 25);
+}
+
+static void scattered_memory_is_moved_together(void **state) {
+        (void)state;
+        struct model m = new_model(40 * MIB);
+        m.now.host += 500 * MIB;
+        run_model(&m, 3600, 3, true);
+        assert_in_range(m.compactions, 4, 15);
+        assert_int_equal(m.wishes, 0);
+        m.now.host -= 500 * MIB;
+        m.compactions = 0;
+        run_model(&m, 600, 3, true);
+        assert_int_equal(m.compactions, 0);
+}
+
+static void lies_about_memory_do_no_harm(void **state) {
+        (void)state;
+        struct model m = new_model(0);
+        m.now.cached = UINT64_MAX;
+        run_model(&m, 60, 3, false);
+        m.now.total = UINT64_MAX;
+        m.now.free = UINT64_MAX;
+        run_model(&m, 60, 3, false);
+        m.now = (struct memory_figures){ .now_ms = m.now.now_ms };
+        run_model(&m, 60, 3, false);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(tsc_is_the_median_of_sane_pairs),
@@ -363,6 +465,12 @@ int main(void) {
                 cmocka_unit_test(monitor_ends_at_the_first_wrong_word),
                 cmocka_unit_test(monitor_ends_a_flood),
                 cmocka_unit_test(memory_figures_come_from_status),
+                cmocka_unit_test(processor_time_comes_from_stat),
+                cmocka_unit_test(idle_guest_gives_its_cache_back_within_a_minute),
+                cmocka_unit_test(busy_guest_keeps_nearly_all_of_it),
+                cmocka_unit_test(asking_in_vain_becomes_rare),
+                cmocka_unit_test(scattered_memory_is_moved_together),
+                cmocka_unit_test(lies_about_memory_do_no_harm),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
