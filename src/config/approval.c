@@ -82,7 +82,9 @@ static void add_folders(json_t *list, json_t *from) {
         json_t *one, *other;
         json_array_foreach(from, i, one) {
                 bool known = !json_is_string(one);
-                json_array_foreach(list, k, other) known = known || json_equal(one, other);
+                json_array_foreach(list, k, other) {
+                        known = known || json_equal(one, other);
+                }
                 if (!known)
                         json_array_append(list, one);
         }
@@ -111,7 +113,10 @@ static int write_record(const struct config *c, json_t *now, const char *by, str
 static bool below_any(json_t *dirs, const char *path) {
         size_t i;
         json_t *dir;
-        json_array_foreach(dirs, i, dir) if (json_is_string(dir) && nb_path_below(path, json_string_value(dir))) return true;
+        json_array_foreach(dirs, i, dir) {
+                if (json_is_string(dir) && nb_path_below(path, json_string_value(dir)))
+                        return true;
+        }
         return false;
 }
 

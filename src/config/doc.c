@@ -167,7 +167,7 @@ int doc_source(struct config_tree *tree, const char *path, const char *label, st
                 source_free(s);
                 return r;
         }
-        tree->sources = nb_realloc(tree->sources, tree->n_sources + 1, sizeof *tree->sources);
+        tree->sources = nb_realloc(tree->sources, tree->n_sources + 1, sizeof(struct config_source *));
         tree->sources[tree->n_sources++] = s;
         *ret = s;
         return 0;

@@ -151,7 +151,7 @@ static int load_file(struct loader *l, const char *path, const char *label, stru
                 r = doc_parse(src, &doc, l->check.err);
         if (r == 0)
                 r = check_document(&l->check, doc);
-        if (r < 0)
+        if (r < 0 || !doc)
                 return r;
         drop_duplicates(doc);
         merged = doc_new(DOC_MAP, doc, NULL);
@@ -160,7 +160,7 @@ static int load_file(struct loader *l, const char *path, const char *label, stru
         for (size_t i = 0; profiles && i < profiles->n_kids; i++) {
                 struct doc_node *one = NULL;
                 r = load_profile(l, profiles->kids[i], &one);
-                if (r < 0)
+                if (r < 0 || !one)
                         return r;
                 merge_into(merged, one);
         }

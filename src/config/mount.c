@@ -24,7 +24,7 @@ char *mount_real_path(const char *path) {
 }
 
 bool mount_is_own(const char *path, char **ret_own) {
-        char *(*const dirs[])(void) = { nb_state_dir, nb_data_dir, nb_cache_dir, nb_runtime_dir };
+        static char *(*const dirs[])(void) = { nb_state_dir, nb_data_dir, nb_cache_dir, nb_runtime_dir };
         for (size_t i = 0; i < NB_ARRAY_LEN(dirs); i++) {
                 NB_AUTO_FREE char *dir = dirs[i]();
                 NB_AUTO_FREE char *real = mount_real_path(dir);

@@ -41,9 +41,10 @@ static void add_hooks(struct reach_list *l, json_t *hooks) {
         json_t *list, *hook;
         json_object_foreach(hooks, when, list) {
                 size_t i;
-                json_array_foreach(list, i, hook) add(
-                    l, true,
-                    nb_asprintf("run on this host, %s, in %s: %s", when, string_of(hook, "dir"), string_of(hook, "command")));
+                json_array_foreach(list, i, hook) {
+                        const char *dir = string_of(hook, "dir"), *command = string_of(hook, "command");
+                        add(l, true, nb_asprintf("run on this host, %s, in %s: %s", when, dir, command));
+                }
         }
 }
 
@@ -57,8 +58,10 @@ static void add_secrets(struct reach_list *l, json_t *secrets) {
                 NB_AUTO_FREE char *whole = dir ? nb_asprintf("%s (run in %s)", what, dir) : nb_strdup(what);
                 if (!hosts)
                         add(l, true, nb_strdup(whole));
-                json_array_foreach(hosts, k, host) nb_strv_add(
-                    &add(l, true, nb_asprintf("%s, used at %s only", whole, json_string_value(host)))->wider, whole);
+                json_array_foreach(hosts, k, host) {
+                        char *text = nb_asprintf("%s, used at %s only", whole, json_string_value(host));
+                        nb_strv_add(&add(l, true, text)->wider, whole);
+                }
         }
 }
 
@@ -115,7 +118,9 @@ static void add_network(struct reach_list *l, json_t *network) {
                 return;
         if (strcmp(mode, "open") == 0)
                 add(l, true, nb_strdup(any_public));
-        json_array_foreach(json_object_get(network, "allow"), i, rule) add_rule(l, rule);
+        json_array_foreach(json_object_get(network, "allow"), i, rule) {
+                add_rule(l, rule);
+        }
 }
 
 void reach_of(json_t *canonical, const char *dir, struct reach_list *ret) {
@@ -129,8 +134,9 @@ void reach_of(json_t *canonical, const char *dir, struct reach_list *ret) {
         const char *base = string_of(json_object_get(values, "image"), "base");
         if (strchr(base, ':'))
                 add(ret, true, nb_asprintf("boot an image made from %s", base));
-        json_object_foreach(json_object_get(canonical, "files"), path, hash)
-            add(ret, true, nb_asprintf("use %s on this host (sha256 %.16s)", path, json_string_value(hash)));
+        json_object_foreach(json_object_get(canonical, "files"), path, hash) {
+                add(ret, true, nb_asprintf("use %s on this host (sha256 %.16s)", path, json_string_value(hash)));
+        }
 }
 
 void reach_clear(struct reach_list *l) {

@@ -107,7 +107,7 @@ int config_secret_read(const struct config_secret *s, const struct config *c, ch
         } else {
                 r = run_command(s, c, &value, &len, err);
         }
-        if (r < 0)
+        if (r < 0 || !value)
                 return r;
         if (s->from != CONFIG_SECRET_ENV && len > 0 && value[len - 1] == '\n')
                 value[--len] = 0;

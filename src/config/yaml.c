@@ -188,8 +188,10 @@ static int read_pair(struct reader *rd, struct doc_node *map, unsigned depth, bo
                 r = fail_at(rd, mark, "a key must be a plain word");
         else if (!*ret_end)
                 r = scalar(rd, &ev, &key);
+        if (key && strpbrk(key->text, "\n\t"))
+                r = fail_at(rd, mark, "a key holds a line break or a tab");
         yaml_event_delete(&ev);
-        if (r < 0 || *ret_end)
+        if (r < 0 || *ret_end || !key)
                 return r;
         struct doc_node *first = doc_get(map, key->text);
         if (first) {
@@ -248,7 +250,7 @@ static int read_node(struct reader *rd, yaml_event_t *ev, unsigned depth, struct
         }
         if (r == 0)
                 r = count(rd, ev->start_mark, 1);
-        if (r < 0)
+        if (r < 0 || !n)
                 return r;
         n->src = rd->src;
         n->line = (unsigned)ev->start_mark.line + 1;

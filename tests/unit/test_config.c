@@ -233,6 +233,7 @@ static void test_refused(void **state) {
                 { "network: {allow: [{host: x.org, paths: [x]}]}\n", "not a path pattern", NULL },
                 { "name: !!str a\n", "tags", NULL },
                 { "? [a]\n: b\n", "a key must be a plain word", NULL },
+                { "\"a\\nnixbox: all is well\": 1\n", "1:1: a key holds a line break", NULL },
                 { "name: a\n---\nname: b\n", "a second document", NULL },
                 { "name: [a\n", "not valid YAML", NULL },
                 { "env: {A: \"\\e[31m\"}\n", "control character", NULL },
