@@ -13,6 +13,7 @@
 #include "base/proc.h"
 #include "base/text.h"
 
+#define COMPLAINTS_MAX 3u
 #define PACKAGE_NAME_MAX 128u
 #define SUBID_FILE_MAX (1024u * 1024u)
 #define KEYRING "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -83,7 +84,7 @@ char *debian_progress_phrase(const char *line) {
                 return NULL;
         static const char *const noise[] = {
                 "chroot architecture", "finding correct", "using ", "running --", "skipping", "done", "success",
-                "removing tempdir"
+                "removing tempdir",    "main() received"
         };
         for (size_t i = 0; i < NB_ARRAY_LEN(noise); i++)
                 if (nb_starts_with(line + 3, noise[i]))
@@ -92,6 +93,26 @@ char *debian_progress_phrase(const char *line) {
         for (size_t n = strlen(text); n > 0 && text[n - 1] == '.'; n--)
                 text[n - 1] = 0;
         return nb_text_clean(text, 0);
+}
+
+char *debian_complaint(const char *output) {
+        /* These only repeat that a step failed. */
+        static const char *const echoes[] = { "E: mmdebstrap failed", "E: setup failed", "E: apt-get ", "E: Some index files" };
+        NB_AUTO_FREE char *copy = nb_strdup(output), *text = NULL;
+        char *save = NULL;
+        unsigned n = 0;
+        for (char *line = strtok_r(copy, "\n", &save); line && n < COMPLAINTS_MAX; line = strtok_r(NULL, "\n", &save)) {
+                bool echo = !nb_starts_with(line, "E: ");
+                for (size_t i = 0; !echo && i < NB_ARRAY_LEN(echoes); i++)
+                        echo = nb_starts_with(line, echoes[i]);
+                if (echo || (text && strstr(text, line + 3)))
+                        continue;
+                char *longer = text ? nb_asprintf("%s; %s", text, line + 3) : nb_strdup(line + 3);
+                free(text);
+                text = longer;
+                n++;
+        }
+        return nb_steal(&text);
 }
 
 static bool have_program(const char *name) {
@@ -177,17 +198,33 @@ static char **command(const struct debian_job *job, char *const *sources) {
                 nb_strv_addf(&argv, "--include=%s", job->packages[i]);
         for (size_t i = 0; job->dpkg && job->dpkg[i]; i++)
                 nb_strv_addf(&argv, "--dpkgopt=%s", job->dpkg[i]);
-        nb_strv_addf(&argv, "--setup-hook=%s", cache_in);
-        nb_strv_addf(&argv, "--extract-hook=set -e\n%s\n%s", job->unpacked ? job->unpacked : "", cache_out);
+        nb_strv_add(&argv, "--setup-hook=sh -e \"$NIXBOX_SCRIPTS/setup.sh\" \"$1\"");
+        nb_strv_add(&argv, "--extract-hook=sh -e \"$NIXBOX_SCRIPTS/unpacked.sh\" \"$1\"");
         if (!job->extract)
                 nb_strv_add(&argv, "--skip=essential/unlink");
         if (!job->extract)
-                nb_strv_addf(&argv, "--customize-hook=set -e\n%s\n%s", cache_out, job->finish ? job->finish : "");
+                nb_strv_add(&argv, "--customize-hook=sh -e \"$NIXBOX_SCRIPTS/finish.sh\" \"$1\"");
         nb_strv_add(&argv, job->suite);
         nb_strv_add(&argv, job->tar);
         for (size_t i = 0; sources[i]; i++)
                 nb_strv_add(&argv, sources[i]);
         return argv;
+}
+
+static int write_scripts(const struct store *s, const struct debian_job *job, struct nb_error *err) {
+        const char *const scripts[][3] = { { "setup.sh", "", cache_in },
+                                           { "unpacked.sh", job->unpacked ? job->unpacked : "", cache_out },
+                                           { "finish.sh", cache_out, job->finish ? job->finish : "" } };
+        for (size_t i = 0; i < NB_ARRAY_LEN(scripts); i++) {
+                NB_AUTO_FREE char *path = nb_path_join(job->work, scripts[i][0]);
+                NB_AUTO_FREE char *text = nb_asprintf("%s%s", scripts[i][1], scripts[i][2]);
+                int r = nb_write_file_atomic(path, text, strlen(text), 0600);
+                if (r < 0) {
+                        nb_fail_errno(err, -r, "cannot write %s", path);
+                        return store_hint(s, err);
+                }
+        }
+        return 0;
 }
 
 static char **environment(const struct debian_job *job, const char *cache) {
@@ -198,6 +235,7 @@ static char **environment(const struct debian_job *job, const char *cache) {
         nb_strv_add(&env, "DEBIAN_FRONTEND=noninteractive");
         nb_strv_add(&env, "SOURCE_DATE_EPOCH=" DEBIAN_EPOCH);
         nb_strv_addf(&env, "TMPDIR=%s", job->work);
+        nb_strv_addf(&env, "NIXBOX_SCRIPTS=%s", job->work);
         nb_strv_addf(&env, "NIXBOX_APT_CACHE=%s", cache);
         for (size_t i = 0; i < NB_ARRAY_LEN(keep); i++) {
                 const char *value = getenv(keep[i]);
@@ -219,25 +257,41 @@ static void on_line(void *user, const char *line) {
                 store_step(w->progress, w->job->step, phrase, 0, 0);
 }
 
-/* What the tools print when something outside nixbox is wrong. */
+static bool mentions(const char *text, const char *const *phrases) {
+        for (; *phrases; phrases++)
+                if (strstr(text, *phrases))
+                        return true;
+        return false;
+}
+
+/* What the tools print when something outside nixbox is wrong, as an error with a way out. */
 static int explain(const struct store *s, struct nb_error *err) {
-        static const char *const network[] = { "Could not connect", "Could not resolve",    "Temporary failure resolving",
-                                               "Connection failed", "Connection timed out", "Unable to connect",
-                                               "Failed to fetch",   "Unable to fetch" };
-        static const char *const names[] = { "Unable to locate package", "has no installation candidate" };
+        static const char *const network[] = { "Could not connect",
+                                               "Could not resolve",
+                                               "Temporary failure resolving",
+                                               "Connection failed",
+                                               "Connection timed out",
+                                               "Unable to connect",
+                                               "Failed to fetch",
+                                               "Unable to fetch",
+                                               "404  Not Found",
+                                               NULL };
+        static const char *const names[] = { "Unable to locate package", "has no installation candidate", NULL };
+        static const char *const full[] = { "No space left on device", "Disk quota exceeded", NULL };
         if (!err || !err->what)
                 return -EIO;
-        if (strstr(err->what, "No space left on device")) {
-                err->code = ENOSPC;
+        NB_AUTO_FREE char *output = nb_strdup(err->what), *complaint = debian_complaint(output);
+        int code = mentions(output, full) ? ENOSPC : mentions(output, network) ? ENETUNREACH : err->code;
+        if (code == ENOSPC)
+                nb_fail_errno(err, code, "mmdebstrap failed");
+        else if (complaint)
+                nb_fail(err, code, "mmdebstrap failed: %s", complaint);
+        if (code == ENOSPC)
                 return store_hint(s, err);
-        }
-        for (size_t i = 0; i < NB_ARRAY_LEN(names); i++)
-                if (strstr(err->what, names[i]))
-                        return nb_hint(err,
-                                       "check the names under image.packages: each must be a package of this Debian release");
-        for (size_t i = 0; i < NB_ARRAY_LEN(network); i++)
-                if (strstr(err->what, network[i]))
-                        return nb_hint(err, "check the network connection, or name another mirror: NIXBOX_MIRROR=%s", MIRROR);
+        if (mentions(output, names))
+                return nb_hint(err, "check the names under image.packages: each must be a package of this Debian release");
+        if (code == ENETUNREACH)
+                return nb_hint(err, "check the network connection, or name another mirror: NIXBOX_MIRROR=%s", MIRROR);
         return -err->code;
 }
 
@@ -254,6 +308,9 @@ int debian_build(const struct store *s, const struct debian_job *job, const stru
                 nb_fail_errno(err, errno, "cannot make the package cache %s", cache);
                 return store_hint(s, err);
         }
+        r = write_scripts(s, job, err);
+        if (r < 0)
+                return r;
         argv = command(job, sources);
         env = environment(job, cache);
         struct watch watch = { job, progress };

@@ -27,5 +27,8 @@ bool debian_valid_package(const char *name);
 /** Mirror lines "deb URL SUITE main" for a suite, from `setting` ("MAIN [SECURITY]", may be NULL). -EINVAL if the setting
  *  is not one or two http(s) or file URLs. A new list. */
 int debian_sources(const char *setting, const char *suite, char ***ret, struct nb_error *err);
+/** The lines of a failed run's output that say what went wrong, joined by "; ": at most three. NULL if none does. New string.
+ */
+char *debian_complaint(const char *output);
 /** What mmdebstrap reports on a line, as a phrase to show: NULL if nothing worth showing. New string. */
 char *debian_progress_phrase(const char *line);

@@ -201,6 +201,18 @@ static void test_progress_phrases(void **state) {
         assert_null(strchr(evil, '\033'));
 }
 
+static void test_complaints(void **state) {
+        (void)state;
+        NB_AUTO_FREE char *text =
+            debian_complaint("I: running apt-get update...\nReading package lists...\nE: Unable to locate package x\n"
+                             "E: setup failed: E: apt-get -o x failed\nI: done\nE: mmdebstrap failed to run");
+        assert_string_equal(text, "Unable to locate package x");
+        NB_AUTO_FREE char *many = debian_complaint("E: a1\nE: a1\nE: b\nE: c\nE: d\n");
+        assert_string_equal(many, "a1; b; c");
+        assert_null(debian_complaint("W: x\n"));
+        assert_null(debian_complaint(""));
+}
+
 static void test_spec(void **state) {
         (void)state;
         char base[] = "debian-13", sid[] = "debian-sid", make[] = "make", git[] = "git", evil[] = "--x";
@@ -411,10 +423,10 @@ int main(void) {
                 cmocka_unit_test(test_modules),      cmocka_unit_test(test_module_signature),
                 cmocka_unit_test(test_module_order), cmocka_unit_test(test_package_names),
                 cmocka_unit_test(test_mirrors),      cmocka_unit_test(test_progress_phrases),
-                cmocka_unit_test(test_spec),         cmocka_unit_test(test_want),
-                cmocka_unit_test(test_seal),         cmocka_unit_test(test_unpack),
-                cmocka_unit_test(test_initrd),       cmocka_unit_test(test_store),
-                cmocka_unit_test(test_full_disk),
+                cmocka_unit_test(test_complaints),   cmocka_unit_test(test_spec),
+                cmocka_unit_test(test_want),         cmocka_unit_test(test_seal),
+                cmocka_unit_test(test_unpack),       cmocka_unit_test(test_initrd),
+                cmocka_unit_test(test_store),        cmocka_unit_test(test_full_disk),
         };
         return cmocka_run_group_tests_name("image", tests, NULL, NULL);
 }
