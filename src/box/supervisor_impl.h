@@ -47,8 +47,9 @@ struct start_message {
         struct accel accel;
         unsigned cpus;
         uint64_t memory, disk;
-        bool disk_file; /* state/disk.raw is the scratch disk */
-        bool disk_kept; /* it was kept from an earlier boot, and outlives a start that fails */
+        bool disk_file;        /* state/disk.raw is the scratch disk */
+        bool disk_kept;        /* it was kept from an earlier boot, and outlives a start that fails */
+        unsigned boot_seconds; /* how long the guest may take to get ready; 0: as usual */
         unsigned uid, gid;
         char *user, *home, *timezone;
         char *config_file, *config_hash;

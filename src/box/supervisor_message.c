@@ -41,13 +41,14 @@ static json_t *message_json(const struct start_message *m) {
         json_t *accel = json_pack("{s:i, s:s*, s:I}", "kind", (int)m->accel.kind, "why", m->accel.why, "tsc_khz",
                                   (json_int_t)m->accel.tsc_khz);
         return json_pack(
-            "{s:s, s:s, s:s, s:s, s:o, s:o, s:i, s:I, s:I, s:b, s:b, s:I, s:I, s:s, s:s, s:s*, s:s, s:s, s:i, s:o, "
+            "{s:s, s:s, s:s, s:s, s:o, s:o, s:i, s:I, s:I, s:b, s:b, s:I, s:I, s:I, s:s, s:s, s:s*, s:s, s:s, s:i, s:o, "
             "s:o, s:o}",
             "name", m->name, "runtime", m->runtime, "state", m->state, "control", m->control, "image", image, "accel", accel,
             "cpus", (int)m->cpus, "memory", (json_int_t)m->memory, "disk", (json_int_t)m->disk, "disk_file", m->disk_file,
-            "disk_kept", m->disk_kept, "uid", (json_int_t)m->uid, "gid", (json_int_t)m->gid, "user", m->user, "home", m->home,
-            "timezone", m->timezone, "config_file", m->config_file, "config_hash", m->config_hash, "network", (int)m->network,
-            "env", strv_json(m->env), "secret_names", strv_json(m->secret_names), "mounts", mounts_json(m));
+            "disk_kept", m->disk_kept, "boot_seconds", (json_int_t)m->boot_seconds, "uid", (json_int_t)m->uid, "gid",
+            (json_int_t)m->gid, "user", m->user, "home", m->home, "timezone", m->timezone, "config_file", m->config_file,
+            "config_hash", m->config_hash, "network", (int)m->network, "env", strv_json(m->env), "secret_names",
+            strv_json(m->secret_names), "mounts", mounts_json(m));
 }
 
 static int put_block(int sock, const void *bytes, size_t len) {
@@ -173,6 +174,7 @@ static int take_document(struct start_message *m, const char *text) {
         m->disk = number(doc, "disk");
         m->disk_file = json_is_true(json_object_get(doc, "disk_file"));
         m->disk_kept = json_is_true(json_object_get(doc, "disk_kept"));
+        m->boot_seconds = (unsigned)number(doc, "boot_seconds");
         m->uid = (unsigned)number(doc, "uid");
         m->gid = (unsigned)number(doc, "gid");
         m->network = (enum config_network)number(doc, "network");

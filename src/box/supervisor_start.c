@@ -20,6 +20,7 @@
 #define STOP_SECONDS 120  /* longer than the supervisor's own deadlines together */
 #define VANISH_TRIES 1000 /* looks after the last word of a box, for its folder to go */
 #define VANISH_US 10000
+#define BOOT_SECONDS_MAX 3600u
 #define ZONEINFO "/zoneinfo/"
 
 /* ---- what the box is made of */
@@ -94,6 +95,18 @@ static void gather_person(struct start_message *m) {
         m->timezone = timezone_name();
 }
 
+/* NIXBOX_BOOT_TIMEOUT: seconds, for hosts that are slower (or tests that are less patient) than the usual. */
+static int gather_timeout(struct start_message *m, struct nb_error *err) {
+        const char *text = getenv("NIXBOX_BOOT_TIMEOUT");
+        uint64_t seconds = 0;
+        if (text && nb_parse_uint(text, BOOT_SECONDS_MAX, &seconds) < 0) {
+                nb_fail(err, EINVAL, "NIXBOX_BOOT_TIMEOUT=%s is not a number of seconds", text);
+                return nb_hint(err, "unset it, or set it to something up to %u", BOOT_SECONDS_MAX);
+        }
+        m->boot_seconds = (unsigned)seconds;
+        return 0;
+}
+
 static int gather(const struct box_start *start, struct start_message *m, struct nb_error *err) {
         const struct config *c = start->config;
         const struct image *i = start->image;
@@ -122,7 +135,9 @@ static int gather(const struct box_start *start, struct start_message *m, struct
         };
         config_hash(c, m->config_hash);
         gather_person(m);
-        int r = gather_mounts(c, m, err);
+        int r = gather_timeout(m, err);
+        if (r == 0)
+                r = gather_mounts(c, m, err);
         return r < 0 ? r : gather_secrets(c, m, err);
 }
 

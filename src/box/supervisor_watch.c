@@ -12,6 +12,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "box/conduit.h"
 #include "box/supervisor_impl.h"
 
 #define TICK_MS 500
@@ -23,6 +24,8 @@
 static void name_death(const struct child *c, char ret[64]) {
         if (c->by_signal)
                 snprintf(ret, 64, "%s was killed by signal %d", c->name, c->status);
+        else if (c == &c->super->child[CHILD_CONDUIT] && c->status == CONDUIT_EXIT_PROTOCOL)
+                snprintf(ret, 64, "the guest broke the protocol of the control channel");
         else
                 snprintf(ret, 64, "%s ended with status %d", c->name, c->status);
 }
