@@ -157,14 +157,12 @@ static int check_host(const struct debian_job *job, struct nb_error *err) {
         const struct passwd *pw = getpwuid(getuid());
         const char *user = pw ? pw->pw_name : "";
         if (!have_program("newuidmap") || !have_program("newgidmap")) {
-                nb_fail(err, ENOENT, "cannot build a guest image as an ordinary user: newuidmap is missing");
+                nb_fail(err, ENOENT, "an ordinary user needs newuidmap and newgidmap for it");
                 return nb_hint(err, "sudo apt-get install uidmap");
         }
         if (has_subids("/etc/subuid", user, getuid()) && has_subids("/etc/subgid", user, getuid()))
                 return 0;
-        nb_fail(err, EPERM,
-                "cannot build a guest image as an ordinary user: %s has no subordinate ids in /etc/subuid and /etc/subgid",
-                *user ? user : "this user");
+        nb_fail(err, EPERM, "%s has no subordinate ids in /etc/subuid and /etc/subgid", *user ? user : "this user");
         return nb_hint(err, "sudo usermod --add-subuids 1000000-1065535 --add-subgids 1000000-1065535 %s",
                        *user ? user : "USER");
 }
