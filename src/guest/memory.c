@@ -52,12 +52,12 @@ int memory_reclaim(uint64_t flags, int cgroup, struct nb_error *err) {
         if (flags & WIRE_RECLAIM_PAGES) {
                 r = cgroup >= 0 ? reclaim_group(cgroup, (flags >> WIRE_RECLAIM_MIB_SHIFT) << 20) : -ENOENT;
                 if (r < 0)
-                        r = drop_caches("1");
+                        r = drop_caches(DROP_PAGES);
         }
         if (flags & WIRE_RECLAIM_COMPACT)
                 (void)nb_write_string_at(AT_FDCWD, "/proc/sys/vm/compact_memory", "1");
         if (r == 0 && flags & WIRE_RECLAIM_DENTRIES)
-                r = drop_caches("2");
+                r = drop_caches(DROP_DENTRIES);
         return r < 0 ? nb_fail_errno(err, -r, "giving memory back") : 0;
 }
 

@@ -3,6 +3,10 @@
 #include "base/buf.h"
 #include "base/error.h"
 
+/* For /proc/sys/vm/drop_caches: 1 pages, 2 dentries and inodes, 4 without a line in the kernel's log. */
+#define DROP_PAGES "5"
+#define DROP_DENTRIES "6"
+
 /** The payload of STATS_REPLY. */
 void memory_stats(struct nb_buf *payload);
 /** WIRE_RECLAIM_*. `cgroup`: folder of the sessions' control group, or -1. */

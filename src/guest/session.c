@@ -78,6 +78,13 @@ static void refuse(struct sessions *all, uint32_t id, bool pty, const char *why,
         wire_put_exit(out, id, SPAWN_NOT_STARTED, 0);
 }
 
+/* Accounts of services have a shell that refuses; whoever asks to run something as them means it. */
+static bool can_log_in(const char *shell) {
+        const char *slash = strrchr(shell, '/');
+        const char *name = slash ? slash + 1 : shell;
+        return *name && strcmp(name, "nologin") != 0 && strcmp(name, "false") != 0;
+}
+
 /* Read anew each time: packages add users and groups while the box runs. The caller is known even if the files are gone. */
 static bool find_account(const struct setup *setup, const char *user, struct account *ret) {
         NB_AUTO_FREE char *passwd = NULL, *group = NULL;
@@ -96,7 +103,7 @@ static bool find_account(const struct setup *setup, const char *user, struct acc
                 ret->gid = caller ? setup->gid : id;
                 ret->home = nb_strdup(caller ? setup->home : "/");
         }
-        if (!ret->shell[0]) {
+        if (!can_log_in(ret->shell)) {
                 free(ret->shell);
                 ret->shell = nb_strdup(DEFAULT_SHELL);
         }

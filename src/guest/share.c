@@ -10,6 +10,7 @@
 
 #include "base/io.h"
 #include "base/mem.h"
+#include "guest/memory.h"
 #include "guest/procfs.h"
 #include "guest/system.h"
 #include "wire/wire.h"
@@ -93,12 +94,14 @@ int share_unmount(int old_root, const struct mount_request *m, struct nb_error *
                 return nb_fail(err, EBUSY, "in use by the mount namespace of %s", users);
         if (umount2(m->target, UMOUNT_NOFOLLOW) < 0) {
                 int code = errno;
-                if (code == EINVAL || code == ENOENT)
-                        return nb_fail(err, EINVAL, "%s is not a mount in the box", m->target);
-                if (code != EBUSY)
+                if (code == EBUSY) {
+                        users = procfs_users(m->target);
+                        return nb_fail(err, EBUSY, "in use by %s",
+                                       users ? users : "a process that has ended by now: try again");
+                }
+                /* root in the box has unmounted or moved it already: whether it is free is for the host to find out */
+                if (code != EINVAL && code != ENOENT)
                         return nb_fail_errno(err, code, "unmounting %s", m->target);
-                users = procfs_users(m->target);
-                return nb_fail(err, EBUSY, "in use by %s", users ? users : "a process that has ended by now: try again");
         }
         /* the host can let go of its folder once nothing here remembers its files */
         sync();
@@ -107,6 +110,6 @@ int share_unmount(int old_root, const struct mount_request *m, struct nb_error *
                 (void)umount2(entry, MNT_DETACH | UMOUNT_NOFOLLOW);
                 (void)!chdir("/");
         }
-        (void)nb_write_string_at(AT_FDCWD, "/proc/sys/vm/drop_caches", "2");
+        (void)nb_write_string_at(AT_FDCWD, "/proc/sys/vm/drop_caches", DROP_DENTRIES);
         return 0;
 }
