@@ -1,11 +1,12 @@
 # Everything is built by Meson and Ninja; this file only gives names to the usual things to do.
 #   make            build/nixbox                     make bench   the measurements
-#   make run        a sample box, start to end       make soak    many boots in a row
+#   make run        a sample box, start to end       make soak    many boots in a row (BOOTS=200)
 #   make check      every test                       make fuzz    longer fuzzing (FUZZ_SECONDS=60 for each target)
 #   make lint       format and static analysis       make install PREFIX=/usr/local DESTDIR=
 BUILD ?= build
 PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 60
+BOOTS ?= 200
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD) --quiet
@@ -31,7 +32,7 @@ bench: deps-check
 	@bench/run $(BUILD)/nixbox
 soak: deps
 	@$(MAKE) --no-print-directory all
-	@bench/soak $(BUILD)/nixbox
+	@tools/soak $(BUILD)/nixbox $(BOOTS)
 install: $(BUILD)/build.ninja
 	meson configure $(BUILD) -Dprefix=$(PREFIX)
 	meson install -C $(BUILD) --quiet $(if $(DESTDIR),--destdir "$(abspath $(DESTDIR))")
