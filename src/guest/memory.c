@@ -27,8 +27,15 @@ void memory_stats(struct nb_buf *payload) {
         wire_tlv_u64(payload, WIRE_T_MEM_CACHED, meminfo_value(text, "Active(file)") + meminfo_value(text, "Inactive(file)"));
 }
 
+/* The kernel logs each use, until it has once been told not to. */
 static int drop_caches(const char *what) {
-        return nb_write_string_at(AT_FDCWD, "/proc/sys/vm/drop_caches", what);
+        static const char path[] = "/proc/sys/vm/drop_caches";
+        (void)nb_write_string_at(AT_FDCWD, path, "4");
+        return nb_write_string_at(AT_FDCWD, path, what);
+}
+
+int memory_drop_dentries(void) {
+        return drop_caches("2");
 }
 
 /* Through the group, the kernel takes the pages that have not been used for longest, and may stop early. */
@@ -52,12 +59,12 @@ int memory_reclaim(uint64_t flags, int cgroup, struct nb_error *err) {
         if (flags & WIRE_RECLAIM_PAGES) {
                 r = cgroup >= 0 ? reclaim_group(cgroup, (flags >> WIRE_RECLAIM_MIB_SHIFT) << 20) : -ENOENT;
                 if (r < 0)
-                        r = drop_caches(DROP_PAGES);
+                        r = drop_caches("1");
         }
         if (flags & WIRE_RECLAIM_COMPACT)
                 (void)nb_write_string_at(AT_FDCWD, "/proc/sys/vm/compact_memory", "1");
         if (r == 0 && flags & WIRE_RECLAIM_DENTRIES)
-                r = drop_caches(DROP_DENTRIES);
+                r = memory_drop_dentries();
         return r < 0 ? nb_fail_errno(err, -r, "giving memory back") : 0;
 }
 

@@ -110,6 +110,6 @@ int share_unmount(int old_root, const struct mount_request *m, struct nb_error *
                 (void)umount2(entry, MNT_DETACH | UMOUNT_NOFOLLOW);
                 (void)!chdir("/");
         }
-        (void)nb_write_string_at(AT_FDCWD, "/proc/sys/vm/drop_caches", DROP_DENTRIES);
+        (void)memory_drop_dentries();
         return 0;
 }
