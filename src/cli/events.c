@@ -74,9 +74,11 @@ int verb_events(struct cli *cli, int argc, char **argv) {
                 }
         }
         NB_AUTO_ERROR err = { 0 };
-        if (optind < argc)
+        if (optind < argc) {
                 nb_fail(&err, EINVAL, "events takes no '%s'", argv[optind]);
-        else if (run(cli, &o, &err) == 0)
+                nb_hint(&err, "nixbox events --help shows how");
+        } else if (run(cli, &o, &err) == 0) {
                 return 0;
+        }
         return cli_fail(&err);
 }

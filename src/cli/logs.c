@@ -62,6 +62,7 @@ int verb_logs(struct cli *cli, int argc, char **argv) {
         __attribute__((cleanup(box_paths_freep))) struct box_paths *paths = NULL;
         if (optind < argc) {
                 nb_fail(&err, EINVAL, "logs takes no '%s'", argv[optind]);
+                nb_hint(&err, "nixbox logs --help shows how");
                 return cli_fail(&err);
         }
         if (cli_box(cli, &paths, &err) < 0)

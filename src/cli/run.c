@@ -20,8 +20,10 @@ struct run_options {
 /* -e NAME=value, or -e NAME for the caller's own value: named one by one, nothing else of the environment goes in. */
 static int add_env(struct run_options *o, const char *text, struct nb_error *err) {
         const char *equals = strchr(text, '=');
-        if (*text == 0 || equals == text)
-                return nb_fail(err, EINVAL, "-e %s: a variable needs a name", text);
+        if (*text == 0 || equals == text) {
+                nb_fail(err, EINVAL, "-e %s: a variable needs a name", text);
+                return nb_hint(err, "write -e NAME=value");
+        }
         if (equals) {
                 nb_strv_add(&o->env, text);
                 return 0;
@@ -57,10 +59,14 @@ static int take_options(struct cli *cli, int argc, char **argv, struct run_optio
                 default: return -EINVAL; /* reported */
                 }
         }
-        if (o->spec.cwd && o->spec.cwd[0] != '/')
-                return nb_fail(err, EINVAL, "-w %s: the folder in the box must be an absolute path", o->spec.cwd);
-        if (o->pty && o->no_pty)
-                return nb_fail(err, EINVAL, "-t and -T exclude each other");
+        if (o->spec.cwd && o->spec.cwd[0] != '/') {
+                nb_fail(err, EINVAL, "-w %s: the folder in the box must be an absolute path", o->spec.cwd);
+                return nb_hint(err, "begin it with /, or cd to it in the command");
+        }
+        if (o->pty && o->no_pty) {
+                nb_fail(err, EINVAL, "-t and -T exclude each other");
+                return nb_hint(err, "leave both away: a terminal is used where stdin and stdout are one");
+        }
         if (optind >= argc) {
                 nb_fail(err, EINVAL, "which command?");
                 return nb_hint(err, "nixbox run \"make test\", or nixbox run -- make test; nixbox shell is interactive");
