@@ -13,6 +13,7 @@
 #include <sys/utsname.h>
 #include <sys/wait.h>
 
+#include "base/host.h"
 #include "base/io.h"
 #include "base/mem.h"
 #include "base/paths.h"
@@ -99,34 +100,9 @@ static void check_namespaces(struct checks *c) {
         p->fix = nb_strdup(hint && *hint ? hint : "allow user namespaces: sysctl -w user.max_user_namespaces=15000");
 }
 
-unsigned long prereq_subordinate_ids(const char *table, const char *user, uid_t uid) {
-        unsigned long total = 0;
-        NB_AUTO_FREE char *copy = nb_strdup(table);
-        NB_AUTO_FREE char *number = nb_asprintf("%u", uid);
-        char *save = NULL;
-        for (char *line = strtok_r(copy, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-                char *first = strchr(line, ':');
-                char *count = first ? strchr(first + 1, ':') : NULL;
-                uint64_t n;
-                if (!count || nb_parse_uint(count + 1, UINT32_MAX, &n) < 0)
-                        continue;
-                *first = 0;
-                if (strcmp(line, user) == 0 || strcmp(line, number) == 0)
-                        total += (unsigned long)n;
-        }
-        return total;
-}
-
 static bool have_program(const char *name) {
         const char *path = getenv("PATH");
-        NB_AUTO_FREE char *folders = nb_strdup(path ? path : "/usr/sbin:/usr/bin:/sbin:/bin");
-        char *save = NULL;
-        for (char *dir = strtok_r(folders, ":", &save); dir; dir = strtok_r(NULL, ":", &save)) {
-                NB_AUTO_FREE char *file = nb_path_join(dir, name);
-                if (access(file, X_OK) == 0)
-                        return true;
-        }
-        return false;
+        return nb_have_program(path ? path : "/usr/sbin:/usr/bin:/sbin:/bin", name);
 }
 
 /* True once images were built: what only building needs is then no reason not to start. */
@@ -158,8 +134,8 @@ static void check_subordinate_ids(struct checks *c) {
         NB_AUTO_FREE char *gids = NULL;
         (void)nb_read_file("/etc/subuid", SUBID_FILE_MAX, &uids, NULL);
         (void)nb_read_file("/etc/subgid", SUBID_FILE_MAX, &gids, NULL);
-        unsigned long n_uids = uids ? prereq_subordinate_ids(uids, user, geteuid()) : 0;
-        unsigned long n_gids = gids ? prereq_subordinate_ids(gids, user, geteuid()) : 0;
+        unsigned long n_uids = uids ? nb_subordinate_ids(uids, user, geteuid()) : 0;
+        unsigned long n_gids = gids ? nb_subordinate_ids(gids, user, geteuid()) : 0;
         if (n_uids < SUBID_MIN || n_gids < SUBID_MIN) {
                 p = add(c, "subordinate ids", only_for_building(),
                         nb_asprintf("%s has %lu user and %lu group ids, building an image needs %u", *user ? user : "this user",

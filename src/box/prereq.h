@@ -19,6 +19,3 @@ struct prereq {
 /** Looks at everything. Returns a new array and its length. */
 struct prereq *prereq_check(size_t *ret_count);
 void prereq_free(struct prereq *list, size_t count);
-
-/** How many subordinate ids /etc/subuid or /etc/subgid (its text) gives to a user, named or by number. */
-unsigned long prereq_subordinate_ids(const char *table, const char *user, uid_t uid);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/host.h"
 #include "base/io.h"
 #include "base/mem.h"
 #include "base/paths.h"
@@ -15,6 +16,7 @@
 
 #define COMPLAINTS_MAX 3u
 #define PACKAGE_NAME_MAX 128u
+#define SUBIDS_MIN 65535u
 #define SUBID_FILE_MAX (1024u * 1024u)
 #define KEYRING "/usr/share/keyrings/debian-archive-keyring.gpg"
 #define MIRROR "http://deb.debian.org/debian"
@@ -115,36 +117,16 @@ char *debian_complaint(const char *output) {
         return nb_steal(&text);
 }
 
-static bool have_program(const char *name) {
-        NB_AUTO_FREE char *path = nb_strdup(TOOL_PATH);
-        char *save = NULL;
-        for (char *dir = strtok_r(path, ":", &save); dir; dir = strtok_r(NULL, ":", &save)) {
-                NB_AUTO_FREE char *full = nb_path_join(dir, name);
-                if (access(full, X_OK) == 0)
-                        return true;
-        }
-        return false;
-}
-
-/* Does /etc/subuid or /etc/subgid give this user ids? */
-static bool has_subids(const char *file, const char *user, uid_t uid) {
-        NB_AUTO_FREE char *text = NULL, *number = nb_asprintf("%u", uid);
-        if (nb_read_file(file, SUBID_FILE_MAX, &text, NULL) < 0)
-                return false;
-        char *save = NULL;
-        for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-                size_t len = strcspn(line, ":");
-                if (line[len] == ':' && ((strlen(user) == len && strncmp(line, user, len) == 0) ||
-                                         (strlen(number) == len && strncmp(line, number, len) == 0)))
-                        return true;
-        }
-        return false;
+/* Does /etc/subuid or /etc/subgid give this user enough ids for all that a Debian system uses? */
+static bool has_subids(const char *file, const char *user) {
+        NB_AUTO_FREE char *table = NULL;
+        return nb_read_file(file, SUBID_FILE_MAX, &table, NULL) == 0 && nb_subordinate_ids(table, user, getuid()) >= SUBIDS_MIN;
 }
 
 static int check_host(const struct debian_job *job, struct nb_error *err) {
         static const char *const tools[] = { "mmdebstrap", "apt-get", "dpkg-deb", "unshare", "setpriv", NULL };
         for (size_t i = 0; tools[i]; i++)
-                if (!have_program(tools[i])) {
+                if (!nb_have_program(TOOL_PATH, tools[i])) {
                         nb_fail(err, ENOENT, "cannot build images: the program %s is missing", tools[i]);
                         return nb_hint(err, "sudo apt-get install mmdebstrap util-linux");
                 }
@@ -156,13 +138,13 @@ static int check_host(const struct debian_job *job, struct nb_error *err) {
                 return 0;
         const struct passwd *pw = getpwuid(getuid());
         const char *user = pw ? pw->pw_name : "";
-        if (!have_program("newuidmap") || !have_program("newgidmap")) {
-                nb_fail(err, ENOENT, "an ordinary user needs newuidmap and newgidmap for it");
+        if (!nb_have_program(TOOL_PATH, "newuidmap") || !nb_have_program(TOOL_PATH, "newgidmap")) {
+                nb_fail(err, ENOENT, "an ordinary user needs newuidmap and newgidmap to build it");
                 return nb_hint(err, "sudo apt-get install uidmap");
         }
-        if (has_subids("/etc/subuid", user, getuid()) && has_subids("/etc/subgid", user, getuid()))
+        if (has_subids("/etc/subuid", user) && has_subids("/etc/subgid", user))
                 return 0;
-        nb_fail(err, EPERM, "%s has no subordinate ids in /etc/subuid and /etc/subgid", *user ? user : "this user");
+        nb_fail(err, EPERM, "%s has not enough subordinate ids in /etc/subuid and /etc/subgid", *user ? user : "this user");
         return nb_hint(err, "sudo usermod --add-subuids 1000000-1065535 --add-subgids 1000000-1065535 %s",
                        *user ? user : "USER");
 }
