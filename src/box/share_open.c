@@ -67,8 +67,7 @@ static int take(int sock, const char *path, int *ret_fd, struct nb_error *err) {
                 return nb_fail(err, ECHILD, "cannot open %s for a mount: the helper process ended", path);
         nb_fail_errno(err, a.code, a.step == STEP_OPEN ? "cannot open %s for a mount" : "cannot make a namespace to open %s in",
                       path);
-        return a.step == STEP_OPEN ? -a.code
-                                   : nb_hint(err, "user namespaces must be allowed for you: nixbox doctor shows more");
+        return a.step == STEP_OPEN ? -a.code : userns_hint(err);
 }
 
 int share_open_tree(const char *path, int *ret_fd, bool *ret_is_file, struct nb_error *err) {

@@ -2,7 +2,7 @@
  * runtime image and runs in a jail that holds that one file. */
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 
 #include "base/mem.h"
@@ -10,6 +10,7 @@
 #include "box/supervisor_impl.h"
 
 #define EXT4_MAGIC_AT 1080
+#define FULL_BYTES (4u << 20) /* with less than this free, a disk counts as full */
 #define DISK_TARGET "/disk"
 
 static bool has_file_system(const char *path) {
@@ -18,7 +19,7 @@ static bool has_file_system(const char *path) {
         return fd >= 0 && pread(fd, magic, 2, EXT4_MAGIC_AT) == 2 && magic[0] == 0x53 && magic[1] == 0xef;
 }
 
-static int wait_for(const struct jail_child *child, struct nb_error *err) {
+static int wait_for(const struct jail_child *child, const char *dir, struct nb_error *err) {
         siginfo_t info = { 0 };
         int r;
         do
@@ -28,7 +29,10 @@ static int wait_for(const struct jail_child *child, struct nb_error *err) {
         if (r < 0 || info.si_code != CLD_EXITED || info.si_status != 0) {
                 nb_fail(err, EIO, "cannot make a file system on the scratch disk (mke2fs: %s %d)",
                         info.si_code == CLD_EXITED ? "status" : "signal", info.si_status);
-                return nb_hint(err, "is the disk full? nixbox logs says more");
+                struct statvfs fs;
+                if (statvfs(dir, &fs) == 0 && fs.f_bavail * fs.f_frsize < FULL_BYTES)
+                        return nb_hint(err, "the disk with %s is full: make room there, or set XDG_STATE_HOME to another", dir);
+                return nb_hint(err, "nixbox logs says more");
         }
         return 0;
 }
@@ -58,7 +62,7 @@ int disk_prepare(struct supervisor *s, struct nb_error *err) {
         struct jail_child child;
         int r = jail_spawn(plan, &child, err);
         if (r == 0)
-                r = wait_for(&child, err);
+                r = wait_for(&child, s->m.state, err);
         jail_plan_free(plan);
         return r;
 }

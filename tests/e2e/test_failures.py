@@ -84,17 +84,8 @@ def test_disk_full(make_box, host):
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size=256k,mode=700,uid={host.uid},gid={host.gid}", "none", full], check=True)
     try:
         done = box.nixbox("up", "--accept", env={"XDG_STATE_HOME": full})
-        assert done.returncode == 125 and b"disk" in done.stderr, box.explain(done)
+        assert done.returncode == 125 and b"is full" in done.stderr, box.explain(done)
         assert not gone(box) and not os.path.exists(f"{full}/nixbox/{box.name}/disk.raw")
-        with open(f"{full}/fill", "wb") as f:
-            try:
-                f.write(b"x" * (1 << 20))
-                f.flush()
-            except OSError:
-                pass
-        done = box.nixbox("up", "--accept", env={"XDG_STATE_HOME": full, "XDG_RUNTIME_DIR": full})
-        assert done.returncode == 125 and b"No space left" in done.stderr, box.explain(done)
-        assert not gone(box)
     finally:
         subprocess.run(["umount", full], check=True)
 
