@@ -34,7 +34,7 @@ const struct cli_verb cli_verbs[] = {
           "  -t, --tty / -T, --no-tty  with or without a terminal inside (default: if stdin and stdout are terminals)\n"
           "  -i, --interactive         accepted; stdin is always passed on\n"
           "  -e, --env K=V             set a variable; -e K passes on the caller's value of K\n"
-          "  -w, --workdir DIR         start in this folder of the box (default: the caller's, if it is mounted; else home)\n"
+          "  -w, --workdir DIR         start in this folder (default: the caller's if it is mounted, else home)\n"
           "  -u, --user USER           run as this user of the box\n"
           "  --rm                      end the box afterwards, if it was booted for this\n"
           "One argument is a line for the login shell; after --, the arguments are executed as they are.\n"
