@@ -18,7 +18,7 @@ note() { printf '  %s\n' "$*"; }
 # Shows a nixbox command as one would type it, and runs it; its output is indented.
 box() {
     local shown='' arg
-    for arg in "$@"; do case $arg in *[\ \;\&\|]*) shown+=" \"$arg\"" ;; *) shown+=" $arg" ;; esac; done
+    for arg in "$@"; do case $arg in *[\ \;\&\|]*) shown+=" '$arg'" ;; *) shown+=" $arg" ;; esac; done
     printf '  %s$ nixbox%s%s\n' "$dim" "$shown" "$plain"
     (cd "$tmp" && "$nixbox" "$@") 2>&1 </dev/null | sed -u 's/^/  /'
     return "${PIPESTATUS[0]}"

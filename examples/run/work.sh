@@ -5,9 +5,12 @@ set -eu
 cd "$(dirname "$0")/../.."
 out=from-the-box
 mkdir -p "$out"
+for source in src/base/*.c src/wire/*.c; do
+    echo "compiling $source"
+    cc -O0 -D_GNU_SOURCE -DNB_DATADIR='"/usr/share/nixbox"' -Isrc -c -o "$out/$(basename "$source" .c).o" "$source"
+done
 for t in base wire; do
-    echo "building and running test_$t"
-    cc -O0 -D_GNU_SOURCE -DNB_DATADIR='"/usr/share/nixbox"' -Isrc -o "$out/test_$t" \
-        "tests/unit/test_$t.c" src/base/*.c src/wire/*.c -lcmocka -lnettle
+    cc -O0 -D_GNU_SOURCE -Isrc -o "$out/test_$t" "tests/unit/test_$t.c" "$out"/*.o -lcmocka -lnettle
+    echo "running test_$t"
     "$out/test_$t" 2>&1 | tee "$out/test_$t.log" | grep -E 'PASSED|FAILED'
 done
