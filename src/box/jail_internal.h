@@ -25,6 +25,9 @@ int jail_filter_load(const struct sock_fprog *filter, struct nb_error *err);
 
 /** A detached, writable tmpfs. `options` such as "size"/"64k" pairs end with NULL. Returns the descriptor or -errno. */
 int jail_tmpfs(const char *const *options, struct nb_error *err);
+/** Adds MOUNT_ATTR_* restrictions (and propagation, unless 0) to a mount or, recursively, a whole tree; clears nothing, so
+ *  that flags it has already stay. Returns 0 or -errno. */
+int jail_restrict_mount(int fd, bool recursive, uint64_t set, uint64_t propagation);
 /** Makes `root_fd` (a mount, not yet attached) the root of the calling process and lets go of everything else. */
 int jail_pivot(int root_fd, struct nb_error *err);
 /** Opens the sources of the plan's binds as detached trees, with the creator's own credentials. */

@@ -14,7 +14,7 @@
 #define TMPFS_SIZE "16m"
 #define TMPFS_INODES "4096"
 
-static int attributes(int fd, bool recursive, uint64_t set, uint64_t propagation) {
+int jail_restrict_mount(int fd, bool recursive, uint64_t set, uint64_t propagation) {
         struct mount_attr attr = { .attr_set = set, .propagation = propagation };
         return mount_setattr(fd, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &attr, sizeof attr) < 0 ? -errno : 0;
 }
@@ -51,7 +51,7 @@ int jail_open_sources(struct jail_run *run, struct nb_error *err) {
                 uint64_t set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (m->write ? 0 : MOUNT_ATTR_RDONLY) |
                                (m->exec ? 0 : MOUNT_ATTR_NOEXEC);
                 /* only ever adds restrictions: flags that the source has, locked or not, stay */
-                int r = attributes(run->sources[i], m->recursive, set, m->recursive ? MS_SLAVE : MS_PRIVATE);
+                int r = jail_restrict_mount(run->sources[i], m->recursive, set, m->recursive ? MS_SLAVE : MS_PRIVATE);
                 if (r < 0)
                         return nb_fail_errno(err, -r, "cannot restrict %s", m->source);
         }
@@ -151,7 +151,7 @@ int jail_enter_root(struct jail_run *run, struct nb_error *err) {
                 r = place(run, i, err);
         if (r < 0)
                 return r;
-        if ((r = attributes(run->root_fd, false, MOUNT_ATTR_RDONLY, 0)) < 0)
+        if ((r = jail_restrict_mount(run->root_fd, false, MOUNT_ATTR_RDONLY, 0)) < 0)
                 return nb_fail_errno(err, -r, "cannot make the new root read-only");
         return change_root(run->root_fd, err);
 }

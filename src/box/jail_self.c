@@ -31,9 +31,9 @@ static int empty_root(struct nb_error *err) {
         NB_AUTO_CLOSE int root = jail_tmpfs(nothing, err);
         if (root < 0)
                 return root;
-        struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC };
-        if (mount_setattr(root, "", AT_EMPTY_PATH, &attr, sizeof attr) < 0)
-                return nb_fail_errno(err, errno, "cannot make the empty root read-only");
+        int r = jail_restrict_mount(root, false, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC, 0);
+        if (r < 0)
+                return nb_fail_errno(err, -r, "cannot make the empty root read-only");
         return jail_pivot(root, err);
 }
 

@@ -14,11 +14,6 @@
 
 #define SHARE_MOUNTS_MAX "4096" /* inodes of the tmpfs: one a mount */
 
-static int attributes(int fd, unsigned flags, uint64_t set, uint64_t propagation) {
-        struct mount_attr attr = { .attr_set = set, .propagation = propagation };
-        return mount_setattr(fd, "", AT_EMPTY_PATH | flags, &attr, sizeof attr) < 0 ? -errno : 0;
-}
-
 /* Two mounts of one tmpfs: the attached one becomes the view, its detached copy stays writable. */
 static int make_tree(struct share *s, struct nb_error *err) {
         static const char *const options[] = { "size", "64k", "nr_inodes", SHARE_MOUNTS_MAX, "mode", "0755", NULL };
@@ -28,11 +23,11 @@ static int make_tree(struct share *s, struct nb_error *err) {
         if (move_mount(s->view_fd, "", AT_FDCWD, s->dir, MOVE_MOUNT_F_EMPTY_PATH) < 0)
                 return nb_fail_errno(err, errno, "cannot mount the share tree on %s", s->dir);
         s->attached = true;
-        int r = attributes(s->view_fd, 0, 0, MS_PRIVATE);
+        int r = jail_restrict_mount(s->view_fd, false, 0, MS_PRIVATE);
         if (r == 0 && (s->write_fd = open_tree(s->view_fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH)) < 0)
                 r = -errno;
         if (r == 0)
-                r = attributes(s->view_fd, 0, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC, MS_SHARED);
+                r = jail_restrict_mount(s->view_fd, false, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC, MS_SHARED);
         return r < 0 ? nb_fail_errno(err, -r, "cannot set up the share tree on %s", s->dir) : 0;
 }
 
@@ -81,7 +76,7 @@ int share_attach(struct share *s, int tree_fd, bool is_file, bool write, char re
                 return nb_fail(err, EINVAL, "the mount's source is not what it was said to be");
         /* private first: a file system that the host mounts below the source later must not come in, without these flags.
          * Flags that a mount has already, such as read-only, stay: nothing is cleared. */
-        int r = attributes(tree, AT_RECURSIVE, set, MS_PRIVATE);
+        int r = jail_restrict_mount(tree, true, set, MS_PRIVATE);
         if (r < 0)
                 return nb_fail_errno(err, -r, "cannot restrict the mount");
         char id[16];

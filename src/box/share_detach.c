@@ -12,6 +12,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "box/jail_internal.h"
 #include "box/share_internal.h"
 
 #define MOUNTINFO_MAX (4u << 20)
@@ -114,8 +115,7 @@ static void remember(struct share *s, unsigned number, const int *held, size_t n
 /* A second copy of the tree, to put back. */
 static int copy_tree(const struct share *s, const char *id) {
         int spare = open_tree(s->view_fd, id, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
-        struct mount_attr alone = { .propagation = MS_PRIVATE };
-        if (spare >= 0 && mount_setattr(spare, "", AT_EMPTY_PATH | AT_RECURSIVE, &alone, sizeof alone) < 0)
+        if (spare >= 0 && jail_restrict_mount(spare, true, 0, MS_PRIVATE) < 0)
                 return nb_close(spare);
         return spare;
 }

@@ -87,7 +87,7 @@ int share_open_tree(const char *path, int *ret_fd, bool *ret_is_file, struct nb_
         nb_close(sock[0]);
         while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
                 ;
-        struct stat st;
+        struct stat st = { 0 };
         if (r == 0 && fstat(fd, &st) < 0)
                 r = nb_fail_errno(err, errno, "cannot look at %s", path);
         if (r == 0 && !S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))
