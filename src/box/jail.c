@@ -78,18 +78,16 @@ static void say_ids(struct nb_buf *out, const struct jail_plan *plan) {
 }
 
 static void say_mount(struct nb_buf *out, const struct jail_mount *m) {
-        static const char *const kinds[] = { "bind", "tmpfs", "dir", "link", "file", "proc" };
+        static const char *const kinds[] = { "bind", "link", "file", "proc" };
         say(out, "  %-5s         %s", kinds[m->kind], m->target);
         switch (m->kind) {
         case JAIL_BIND:
                 say(out, " from %s %s,nosuid,nodev%s%s", m->source, m->write ? "rw" : "ro", m->exec ? "" : ",noexec",
                     m->recursive ? ", with what is mounted below it, now and later" : "");
                 break;
-        case JAIL_TMPFS: say(out, " rw,nosuid,nodev%s", m->exec ? "" : ",noexec"); break;
         case JAIL_SYMLINK: say(out, " to %s", m->source); break;
         case JAIL_PROC: say(out, " ro,nosuid,nodev,noexec, its own processes only"); break;
-        case JAIL_FILE:
-        case JAIL_DIR: break;
+        case JAIL_FILE: break;
         }
         say(out, "\n");
 }

@@ -16,8 +16,6 @@ enum jail_ids {
 };
 enum jail_mount_kind {
         JAIL_BIND,
-        JAIL_TMPFS,
-        JAIL_DIR,
         JAIL_SYMLINK,
         JAIL_FILE, /* a small read-only file */
         JAIL_PROC, /* the jail's own processes, nothing else of /proc */
@@ -28,7 +26,7 @@ struct jail_mount {
         const char *target; /* absolute, inside the jail */
         bool write;         /* default read-only; always nosuid,nodev */
         bool recursive;     /* BIND: with everything mounted below, and slave propagation of later mounts */
-        bool exec;          /* default noexec for TMPFS; BIND keeps exec only where true */
+        bool exec;          /* BIND: programs in it may run; default noexec */
 };
 struct jail_fd {
         int fd;
@@ -50,7 +48,6 @@ struct jail_plan {
         unsigned unused_id; /* for JAIL_IDS_UNUSED as real root */
         uint64_t keep_caps; /* mask of capabilities kept inside its own user namespace (virtiofsd needs some); else none, for
                                ever */
-        bool keep_mounts;   /* test aid: never set in the product */
         struct jail_mount *mounts;
         size_t n_mounts;
         struct jail_fd *fds;

@@ -61,10 +61,6 @@ static int phase_tether(struct jail_run *run, struct nb_error *err) {
         return 0;
 }
 
-static int phase_root(struct jail_run *run, struct nb_error *err) {
-        return run->plan->keep_mounts ? 0 : jail_enter_root(run, err);
-}
-
 /* Moves `fd` out of the way of every number that the plan names. */
 static int lift(int fd, int above) {
         return fcntl(fd, F_DUPFD_CLOEXEC, above);
@@ -133,11 +129,10 @@ _Noreturn void jail_child_main(struct jail_run *run) {
                 const char *name;
                 int (*step)(struct jail_run *run, struct nb_error *err);
         } phases[] = {
-                { "namespaces", phase_wait },   { "sources", phase_sources },
-                { "identity", phase_identity }, { "tether", phase_tether },
-                { "root", phase_root },         { "descriptors", phase_descriptors },
-                { "limits", phase_limits },     { "privileges", phase_privileges },
-                { "filter", phase_filter },     { "exec", phase_exec },
+                { "namespaces", phase_wait }, { "sources", phase_sources },       { "identity", phase_identity },
+                { "tether", phase_tether },   { "root", jail_enter_root },        { "descriptors", phase_descriptors },
+                { "limits", phase_limits },   { "privileges", phase_privileges }, { "filter", phase_filter },
+                { "exec", phase_exec },
         };
         struct nb_error err = { 0 };
         for (size_t i = 0; i < NB_ARRAY_LEN(phases); i++) {

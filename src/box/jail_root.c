@@ -11,9 +11,6 @@
 #include "base/mem.h"
 #include "box/jail_internal.h"
 
-#define TMPFS_SIZE "16m"
-#define TMPFS_INODES "4096"
-
 int jail_restrict_mount(int fd, bool recursive, uint64_t set, uint64_t propagation) {
         struct mount_attr attr = { .attr_set = set, .propagation = propagation };
         return mount_setattr(fd, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &attr, sizeof attr) < 0 ? -errno : 0;
@@ -42,7 +39,7 @@ int jail_open_sources(struct jail_run *run, struct nb_error *err) {
         for (size_t i = 0; i < plan->n_mounts; i++) {
                 const struct jail_mount *m = &plan->mounts[i];
                 run->sources[i] = -1;
-                if (m->kind != JAIL_BIND || plan->keep_mounts)
+                if (m->kind != JAIL_BIND)
                         continue;
                 unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (m->recursive ? AT_RECURSIVE : 0);
                 run->sources[i] = open_tree(AT_FDCWD, m->source, flags);
@@ -90,13 +87,10 @@ static int attach(int root, int tree, const char *target, struct nb_error *err) 
         return r;
 }
 
-static int place_new(int root, const struct jail_mount *m, struct nb_error *err) {
-        static const char *const small[] = { "size", TMPFS_SIZE, "nr_inodes", TMPFS_INODES, "mode", "0755", NULL };
+static int place_proc(int root, const struct jail_mount *m, struct nb_error *err) {
         static const char *const own_processes[] = { "subset", "pid", NULL };
-        uint64_t safe = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
-        NB_AUTO_CLOSE int fd = m->kind == JAIL_PROC
-                                   ? new_mount("proc", own_processes, safe | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_RDONLY, err)
-                                   : new_mount("tmpfs", small, safe | (m->exec ? 0 : MOUNT_ATTR_NOEXEC), err);
+        uint64_t attr = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_RDONLY;
+        NB_AUTO_CLOSE int fd = new_mount("proc", own_processes, attr, err);
         return fd < 0 ? fd : attach(root, fd, m->target, err);
 }
 
@@ -106,9 +100,7 @@ static int place(struct jail_run *run, size_t i, struct nb_error *err) {
                 return nb_fail(err, EINVAL, "%s cannot be a place in a jail", m->target);
         switch (m->kind) {
         case JAIL_BIND: return attach(run->root_fd, run->sources[i], m->target, err);
-        case JAIL_TMPFS:
-        case JAIL_PROC: return place_new(run->root_fd, m, err);
-        case JAIL_DIR: return make_target(run->root_fd, m->target, false, err);
+        case JAIL_PROC: return place_proc(run->root_fd, m, err);
         case JAIL_FILE: return place_file(run->root_fd, m, err);
         case JAIL_SYMLINK:
                 if (symlinkat(m->source, run->root_fd, m->target + 1) < 0)

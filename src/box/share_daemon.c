@@ -60,6 +60,9 @@ int share_daemon_plan(struct share *s, const struct share_daemon *d, struct jail
         jail_plan_fd(plan, d->log_fd, STDOUT_FILENO);
         jail_plan_fd(plan, d->log_fd, STDERR_FILENO);
         jail_plan_limit(plan, RLIMIT_NOFILE, files.rlim_max);
+        /* cache=auto: the guest keeps what it read, asks after a second whether it still holds, and asks at each open; so the
+         * host's edits appear, and programs can map files, which cache=never forbids. File handles in place of descriptors
+         * would need privilege on the host. */
         static const char *const args[] = {
                 "/usr/libexec/virtiofsd",
                 "--fd=3",

@@ -158,7 +158,7 @@ static void description_names_every_decision(void **state) {
         plan->seccomp = JAIL_SECCOMP_QEMU;
         jail_plan_runtime(plan, "/data/runtime");
         jail_plan_mount(plan, &(struct jail_mount){ .kind = JAIL_BIND, .source = "/a", .target = "/b", .write = true });
-        jail_plan_mount(plan, &(struct jail_mount){ .kind = JAIL_TMPFS, .target = "/tmp" });
+        jail_plan_mount(plan, &(struct jail_mount){ .kind = JAIL_PROC, .target = "/proc" });
         jail_plan_mount(plan, &(struct jail_mount){ .kind = JAIL_FILE, .target = "/f", .source = "text" });
         jail_plan_fd(plan, 12, 3);
         jail_plan_limit(plan, RLIMIT_NOFILE, 512);
@@ -171,7 +171,7 @@ static void description_names_every_decision(void **state) {
                 "/usr from /data/runtime/usr ro,nosuid,nodev\n",
                 "/lib64 to usr/lib64\n",
                 "/b from /a rw,",
-                "/tmp rw,nosuid,nodev,noexec",
+                "/proc ro,nosuid,nodev,noexec",
                 "descriptor    3\n",
                 "limit         7 = 512\n",
                 "none, and none to be had",
