@@ -11,7 +11,7 @@ struct nb_buf {
 };
 
 static inline const uint8_t *nb_buf_bytes(const struct nb_buf *b) {
-        return b->data + b->start;
+        return b->start > 0 ? b->data + b->start : b->data; /* an empty buffer may have no memory */
 }
 
 /** Appends bytes. The buffer grows as needed; limits are the caller's (check len first). */

@@ -189,8 +189,7 @@ static int send_tree(struct cp *cp, const char *folder, const char *name, struct
         if (!cp->from.stream && pipe2(ends, O_CLOEXEC) < 0)
                 return nb_fail_errno(err, errno, "cannot make a pipe");
         NB_AUTO_CLOSE int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-        int r = remote_start(cp, argv, ends[0], null, ends[1], &remote, err);
-        null = -1;
+        int r = remote_start(cp, argv, ends[0], nb_steal_fd(&null), ends[1], &remote, err);
         if (r < 0 || cp->from.stream) {
                 nb_close(ends[1]);
                 return r < 0 ? r : remote_end(&remote, cp->to.path, err);

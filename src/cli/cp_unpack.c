@@ -90,7 +90,7 @@ static char *join(const char *a, const char *b) {
 /* A member's path below the base. NULL if it may not be there. */
 static char *member_path(const struct unpack *u, const char *name) {
         NB_AUTO_FREE char *rest = name ? cp_member(name, u->root) : NULL;
-        return rest ? join(u->prefix, rest) : NULL;
+        return rest && u->prefix ? join(u->prefix, rest) : NULL;
 }
 
 /* Opens the folder a member goes to, making what is missing. *ret_name points into `path`. */
