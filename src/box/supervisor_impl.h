@@ -127,6 +127,7 @@ struct supervisor {
         char *bye;    /* the guest's own farewell */
         int end_code; /* errno for the starting command */
         bool keep_disk;
+        bool memory_asked; /* the guest owes its figures */
 
         int start_fd; /* -1 once the box is up */
         struct event *start_event;
@@ -155,7 +156,6 @@ struct supervisor {
         uint64_t last_reclaim_ms;
         bool reclaiming; /* the guest has been asked and has not answered */
         struct memory_policy memory;
-        bool memory_asked;    /* the guest owes its figures */
         uint64_t memory_ms;   /* when it was asked for them */
         uint64_t memory_peak; /* the most host memory that the guest took at once, as far as seen */
 };
