@@ -226,7 +226,9 @@ void control_free(struct supervisor *s) {
                 event_free(s->control_event);
         s->control_event = NULL;
         s->control_fd = nb_close(s->control_fd);
-        struct super_client *c;
-        while ((c = TAILQ_FIRST(&s->clients)))
+        struct super_client *c, *next;
+        for (c = TAILQ_FIRST(&s->clients); c; c = next) {
+                next = TAILQ_NEXT(c, link);
                 client_free(c);
+        }
 }

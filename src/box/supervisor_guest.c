@@ -95,7 +95,7 @@ static void on_stats(struct supervisor *s, const struct wire_frame *f) {
 
 static void on_exit_frame(struct supervisor *s, const struct wire_frame *f) {
         uint32_t status, signal;
-        struct super_session *x;
+        struct super_session *x = NULL;
         if (wire_get_exit(f, &status, &signal) < 0) {
                 end_protocol(s, "EXIT");
                 return;

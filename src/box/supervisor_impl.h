@@ -140,8 +140,8 @@ struct supervisor {
         struct event *guest_read, *guest_write;
         struct nb_buf guest_in, guest_out;
         uint32_t next_request, next_session;
-        TAILQ_HEAD(, super_request) requests;
-        TAILQ_HEAD(, super_session) sessions;
+        TAILQ_HEAD(super_requests, super_request) requests;
+        TAILQ_HEAD(super_sessions, super_session) sessions;
         size_t n_sessions, n_requests;
         uint64_t sessions_total;
 

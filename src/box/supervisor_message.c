@@ -19,7 +19,9 @@ static char **json_strv(const json_t *a) {
         char **list = NULL;
         size_t i;
         json_t *v;
-        json_array_foreach(a, i, v) nb_strv_add(&list, json_string_value(v));
+        json_array_foreach(a, i, v) {
+                nb_strv_add(&list, json_string_value(v));
+        }
         return list;
 }
 

@@ -307,7 +307,7 @@ static void record_failure(const struct box_paths *p, const struct nb_error *err
         struct events *events = NULL;
         if (events_open(p->state, p->name, &events, NULL) < 0)
                 return;
-        events_add(events, "error", json_pack("{s:s}", "reason", err->what ? err->what : "the start failed"));
+        events_add(events, "error", json_pack("{s:s}", "reason", err && err->what ? err->what : "the start failed"));
         events_close(events);
 }
 

@@ -107,7 +107,9 @@ int verb_status(struct cli *cli, int argc, char **argv) {
         } else {
                 size_t i;
                 json_t *box;
-                json_array_foreach(boxes, i, box) print_box(box);
+                json_array_foreach(boxes, i, box) {
+                        print_box(box);
+                }
                 if (json_array_size(boxes) == 0) {
                         NB_AUTO_FREE char *which =
                             cli->name ? nb_asprintf("the box '%s' is not running", cli->name) : nb_strdup("no box is running");

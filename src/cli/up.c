@@ -102,9 +102,12 @@ static int on_ready(void *user, struct nb_error *err) {
         return r < 0 ? r : hooks_run(c, "post-up", c->post_up, c->n_post_up, err);
 }
 
-/* Says when the running box was started from another config than the one in force. */
-static void note_changes(struct up *u) {
+/* The box was there already: says so, and whether it was started from another config than the one in force. */
+static void note_running(const struct up *u) {
         int fd = -1;
+        if (!u->paths || u->cli->quiet)
+                return;
+        fprintf(stderr, "nixbox: the box '%s' is running already\n", u->paths->name);
         char hash[65];
         json_t *answer = NULL, *request = json_pack("{s:s}", "op", "status");
         config_hash(u->config, hash);
@@ -150,7 +153,7 @@ static int prepare(struct up *u, struct nb_error *err) {
 
 /* 0: started, 1: was running already. */
 static int bring_up(struct up *u, const struct up_options *o, struct nb_error *err) {
-        enum box_state state;
+        enum box_state state = BOX_NONE;
         int r = load(u, o, err);
         if (r == 0)
                 r = box_probe(u->paths, &state, err);
@@ -237,9 +240,7 @@ int verb_up(struct cli *cli, int argc, char **argv) {
                 progress_end(u.progress);
         if (r < 0)
                 return cli_fail(&err);
-        if (r == 1 && !cli->quiet)
-                fprintf(stderr, "nixbox: the box '%s' is running already\n", u.paths->name);
         if (r == 1)
-                note_changes(&u);
+                note_running(&u);
         return 0;
 }
