@@ -1,5 +1,6 @@
 /* Entry point: global options, the table of verbs, and the hidden names under which the program re-executes itself for the
  * long-lived duties of a box. Nothing else lives here. */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -109,7 +110,17 @@ int cli_main(int argc, char **argv) {
         return cli_fail(&err);
 }
 
+/* A descriptor that we open must never be taken for one of the standard three that the caller had closed. */
+static void fill_standard_descriptors(void) {
+        int fd;
+        do
+                fd = open("/dev/null", O_RDWR);
+        while (fd >= 0 && fd <= STDERR_FILENO);
+        nb_close(fd);
+}
+
 int main(int argc, char **argv) {
+        fill_standard_descriptors();
         if (argc > 1 && strcmp(argv[1], "@conduit") == 0)
                 return conduit_main(argc - 1, argv + 1);
         if (argc > 1 && strcmp(argv[1], "@supervisor") == 0)

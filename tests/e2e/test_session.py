@@ -85,6 +85,9 @@ def test_stdin_of_a_file_and_of_nothing(box):
 def test_closed_descriptors(box):
     done = box.host.command(["sh", "-c", f"{box.host.bin} run 'echo x; echo y >&2' >&- <&-"], cwd=box.folder)
     assert done.returncode == 0 and done.stderr == b"y\n"
+    done = box.host.command(["sh", "-c", f"{box.host.bin} run 'cat; head -c 100000 /dev/zero; echo end >&2' <&- >&- 2>err; cat err"],
+                            cwd=box.folder)
+    assert done.stdout == b"end\n"
 
 
 def test_output_to_a_reader_that_leaves(box):
