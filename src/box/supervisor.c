@@ -27,7 +27,7 @@
 #define BOOT_SECONDS_KVM 60            /* from QEMU's start until the guest must have said that it is ready */
 #define BOOT_SECONDS_TCG 240
 #define GRACE_SECONDS_KVM 10 /* for the guest to end its sessions and power off */
-#define GRACE_SECONDS_TCG 30
+#define GRACE_SECONDS_TCG 20
 #define QUIT_SECONDS 3             /* for QEMU to end on request */
 #define LAST_WORDS_MS 300          /* for the conduit to report the ends of sessions after QEMU has gone */
 #define UNUSED_ID_BASE 1879048192u /* with the supervisor's pid added: an id for this box's jails that nobody has */
@@ -163,17 +163,19 @@ void super_ready(struct supervisor *s) {
 static void on_starter(evutil_socket_t fd, short what, void *user) {
         (void)what;
         struct supervisor *s = user;
-        char byte = 0;
-        ssize_t n = read(fd, &byte, 1);
+        char word[SUPER_REASON_MAX] = { 0 }; /* "C": all is well; "X" and a reason: it is not; nothing: the starter is gone */
+        ssize_t n = read(fd, word, sizeof word - 1);
         if (n < 0 && (errno == EINTR || errno == EAGAIN))
                 return;
         (void)event_del(s->start_event);
-        if (n == 1 && byte == 'C' && s->phase == SUPER_READY) {
+        if (n > 0 && word[0] == 'C' && s->phase == SUPER_READY) {
                 s->phase = SUPER_UP;
                 box_mark(&s->paths, &s->lock, BOX_RUNNING);
                 tell_starter(s, json_pack("{s:b}", "up", 1));
                 s->start_fd = nb_close(s->start_fd);
                 control_up(s);
+        } else if (n > 1 && word[0] == 'X') {
+                super_end(s, ECANCELED, "%s", word + 1);
         } else if (s->phase <= SUPER_READY) {
                 super_end(s, EINTR, "the start was given up");
         }

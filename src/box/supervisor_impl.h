@@ -32,6 +32,7 @@
 
 /* Limits. */
 #define SUPER_MOUNTS_MAX 1024
+#define SUPER_REASON_MAX 1024
 #define SUPER_MESSAGE_MAX (4u * 1024u * 1024u)
 
 /* ---- the message between the halves */

@@ -283,6 +283,9 @@ static int follow(struct follow *f, const sigset_t *old, struct nb_error *err) {
         if (r == 0 && nb_write_all(f->sock, "C", 1) < 0)
                 r = nb_fail(err, EPIPE, "the supervisor of the box '%s' is gone", f->start->paths->name);
         if (r < 0) {
+                /* the reason, for the event log */
+                NB_AUTO_FREE char *text = nb_asprintf("X%.*s", SUPER_REASON_MAX - 2, err && err->what ? err->what : "");
+                (void)nb_write_all(f->sock, text, strlen(text));
                 wait_for_end(f);
                 return r;
         }

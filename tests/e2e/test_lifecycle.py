@@ -208,7 +208,7 @@ def test_a_failing_setup_or_hook_ends_the_box(make_box):
         done = box.up(ok=False)
         assert done.returncode == 125 and b"out-of-" in done.stderr and b"nixbox.yaml:" in done.stderr, box.explain(done)
         assert b"status 3" in done.stderr and not gone(box)
-        assert len(box.events("box.up")) == boots
+        assert len(box.events("box.up")) == boots and "status 3" in box.events()[-1]["reason"]
 
 
 def test_dry_run_starts_nothing(make_box):
