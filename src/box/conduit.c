@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include "base/io.h"
 #include "base/log.h"
@@ -147,7 +148,7 @@ static void on_client_writable(evutil_socket_t fd, short what, void *user) {
         (void)fd;
         (void)what;
         struct peer *p = user;
-        (void)serve_client(p->io, p);
+        settle(p->io);
 }
 
 static void on_client_readable(evutil_socket_t fd, short what, void *user) {
@@ -252,20 +253,33 @@ static void on_writable(evutil_socket_t fd, short what, void *user) {
         settle(user);
 }
 
-/* After anything happened: moves everything that can move, and waits for exactly the rest. */
+/* Moves what clients sent to the guest as far as it takes it. */
+static int feed_guest(struct io *io) {
+        struct nb_buf *out = conduit_guest_out(io->c);
+        for (;;) {
+                int r = flush(io->guest.fd, out);
+                if (r < 0)
+                        return r;
+                bool full = out->len > 0;
+                conduit_pump(io->c);
+                if (full || out->len == 0)
+                        return 0;
+        }
+}
+
+/* After anything happened: moves everything that can move, and waits for exactly the rest. A client that leaves on the way
+ * has something to say to the guest (CLOSE) and to the supervisor (EXIT), so these come after the clients. */
 static void settle(struct io *io) {
         if (io->over)
                 return;
         struct nb_buf *to_guest = conduit_guest_out(io->c), *to_super = conduit_super_out(io->c);
-        for (;;) {
-                if (flush(io->guest.fd, to_guest) < 0) {
-                        stop(io, CONDUIT_EXIT_OVER, "its machine stopped");
-                        return;
-                }
-                bool full = to_guest->len > 0;
-                conduit_pump(io->c);
-                if (full || to_guest->len == 0)
-                        break;
+        int r = feed_guest(io);
+        for (unsigned slot = 0; slot < io->top; slot++)
+                if (io->clients[slot])
+                        (void)serve_client(io, io->clients[slot]);
+        if (r < 0 || flush(io->guest.fd, to_guest) < 0) {
+                stop(io, CONDUIT_EXIT_OVER, "its machine stopped");
+                return;
         }
         if (flush(io->super.fd, to_super) < 0) {
                 stop(io, CONDUIT_EXIT_OVER, "the box's supervisor is gone");
@@ -273,9 +287,6 @@ static void settle(struct io *io) {
         }
         arm(io->guest.writable, &io->guest.write_armed, to_guest->len > 0);
         arm(io->super.writable, &io->super.write_armed, to_super->len > 0);
-        for (unsigned slot = 0; slot < io->top; slot++)
-                if (io->clients[slot])
-                        (void)serve_client(io, io->clients[slot]);
 }
 
 /* ---- start and end */
@@ -322,6 +333,7 @@ int conduit_main(int argc, char **argv) {
         NB_AUTO_ERROR err = { 0 };
         uint64_t unused_id = 0;
         nb_log_to(CONDUIT_FD_LOG, "conduit");
+        tzset(); /* the C library opens the zone's file with the first time it formats: not after the lock-down */
         if (argc != 2 || nb_parse_uint(argv[1], UINT32_MAX, &unused_id) < 0) {
                 nb_log(NB_LOG_ERROR, "started with wrong arguments");
                 return CONDUIT_EXIT_FAILED;
