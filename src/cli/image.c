@@ -73,7 +73,9 @@ static void print_line(json_t *one) {
         printf("%.*s  %-10s %8s  %s ", DIGEST_SHOWN, digest, base ? base : "", size, built ? built : "");
         size_t i;
         json_t *name;
-        json_array_foreach(json_object_get(one, "packages"), i, name) printf(" %s", json_string_value(name));
+        json_array_foreach(json_object_get(one, "packages"), i, name) {
+                printf(" %s", json_string_value(name));
+        }
         putchar('\n');
 }
 
@@ -88,7 +90,9 @@ static int list(struct cli *cli, char **args, bool force) {
                 return print_json(images);
         size_t i;
         json_t *one;
-        json_array_foreach(images, i, one) print_line(one);
+        json_array_foreach(images, i, one) {
+                print_line(one);
+        }
         json_decref(images);
         return 0;
 }
