@@ -40,7 +40,8 @@ static void fuzz_accounts(const char *text) {
         NB_AUTO_FREE char *group = group_with(text, "ada", 1000), *shadow = shadow_with(text, "ada"),
                           *hosts = hosts_with(text, "box");
         NB_AUTO_FREE char *hosts_again = hosts_with(hosts, "box");
-        if (strcmp(hosts, hosts_again) != 0)
+        NB_AUTO_FREE char *shadow_again = shadow_with(shadow, "ada");
+        if (!group || strcmp(hosts, hosts_again) != 0 || strcmp(shadow, shadow_again) != 0)
                 abort();
 }
 
