@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 
 #include "base/io.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/paths.h"
 #include "base/text.h"
@@ -21,6 +22,7 @@
 #define VANISH_TRIES 1000 /* looks after the last word of a box, for its folder to go */
 #define VANISH_US 10000
 #define BOOT_SECONDS_MAX 3600u
+#define BOOTS_MAX 3 /* of a guest that says that its timers stand still (ETIME) */
 #define ZONEINFO "/zoneinfo/"
 
 /* ---- what the box is made of */
@@ -314,11 +316,12 @@ static void record_failure(const struct box_paths *p, const struct nb_error *err
         events_close(events);
 }
 
-static int start_owned(const struct box_start *start, struct box_lock *lock, struct follow *f, struct nb_error *err) {
+static int start_owned(const struct box_start *start, bool again, struct box_lock *lock, struct follow *f,
+                       struct nb_error *err) {
         NB_AUTO_CLOSE int listener = -1;
         struct start_message m = { 0 };
         int r = box_listen(start->paths, &listener, err);
-        if (r == 0 && start->owned)
+        if (r == 0 && start->owned && !again)
                 r = start->owned(start->user, err);
         if (r == 0)
                 r = gather(start, &m, err);
@@ -337,11 +340,8 @@ static int start_owned(const struct box_start *start, struct box_lock *lock, str
         return r;
 }
 
-int box_start(const struct box_start *start, struct nb_error *err) {
+static int start_once(const struct box_start *start, bool again, struct nb_error *err) {
         struct box_lock lock;
-        if (start->recreate && box_stop(start->paths, false, err) < 0 && err && err->code != ENOENT)
-                return -err->code;
-        nb_error_clear(err);
         int r = box_claim(start->paths, &lock, err);
         if (r == -EALREADY) {
                 nb_error_clear(err);
@@ -357,7 +357,7 @@ int box_start(const struct box_start *start, struct nb_error *err) {
         sigaddset(&ours, SIGHUP);
         (void)sigprocmask(SIG_BLOCK, &ours, &old);
         struct follow f = { .start = start, .sock = -1, .signals = signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK) };
-        r = start_owned(start, &lock, &f, err);
+        r = start_owned(start, again, &lock, &f, err);
         if (r == 0)
                 r = follow(&f, &old, err);
         nb_close(f.sock);
@@ -367,6 +367,19 @@ int box_start(const struct box_start *start, struct nb_error *err) {
                 (void)box_probe(start->paths, &state, NULL);
         }
         (void)sigprocmask(SIG_SETMASK, &old, NULL);
+        return r;
+}
+
+int box_start(const struct box_start *start, struct nb_error *err) {
+        if (start->recreate && box_stop(start->paths, false, err) < 0 && err && err->code != ENOENT)
+                return -err->code;
+        nb_error_clear(err);
+        int r = start_once(start, false, err);
+        for (unsigned boots = 1; r == -ETIME && boots < BOOTS_MAX; boots++) {
+                nb_info("%s: booting again", err && err->what ? err->what : "no timers");
+                nb_error_clear(err);
+                r = start_once(start, true, err);
+        }
         return r;
 }
 

@@ -111,6 +111,8 @@ static pid_t start_loopback(void) {
 static int set_up(struct agent *a, const struct wire_frame *f, struct nb_error *err) {
         __attribute__((cleanup(setup_freep))) struct setup *s = NULL;
         int r = setup_parse(f->payload, f->len, &s, err);
+        if (r == 0)
+                r = system_check_timers(err);
         if (r < 0)
                 return r;
         system_seed(s);

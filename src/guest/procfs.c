@@ -69,6 +69,27 @@ uint64_t stat_value(const char *text, const char *name) {
         return value_of(text, name, ' ');
 }
 
+int64_t interrupts_sum(const char *text, const char *name) {
+        size_t len = strlen(name);
+        for (const char *line = text; line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
+                line += strspn(line, " ");
+                if (strncmp(line, name, len) != 0 || line[len] != ':')
+                        continue;
+                int64_t sum = 0;
+                for (const char *p = line + len + 1; *p == ' ';) {
+                        p += strspn(p, " ");
+                        if (*p < '0' || *p > '9')
+                                break;
+                        char *end;
+                        uint64_t n = strtoull(p, &end, 10);
+                        sum += n < UINT32_MAX ? (int64_t)n : UINT32_MAX;
+                        p = end;
+                }
+                return sum;
+        }
+        return -1;
+}
+
 static bool below(const char *path, const char *dir) {
         size_t len = strlen(dir);
         return strncmp(path, dir, len) == 0 && (path[len] == '/' || path[len] == 0 || path[len] == ' ');

@@ -16,6 +16,9 @@ uint64_t meminfo_value(const char *text, const char *name);
 /** A figure of a "name value" file such as memory.stat, 0 if it is not there. */
 uint64_t stat_value(const char *text, const char *name);
 
+/** How often an interrupt of /proc/interrupts ("LOC") came, all processors together; -1 if it is not there. */
+int64_t interrupts_sum(const char *text, const char *name);
+
 /** "pid comm, pid comm, …" of those that use a file below `path`, and mounts on top of it; NULL if there are none. */
 char *procfs_users(const char *path);
 /** The same for processes in other mount namespaces that have the mount at `target` too. */

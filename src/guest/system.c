@@ -18,10 +18,12 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "guest/accounts.h"
+#include "guest/procfs.h"
 
 #define ETC_FILE_MAX (1024u * 1024u)
 #define SKEL_DEPTH_MAX 8u
 #define START_SECONDS_MAX 120
+#define INTERRUPTS_MAX (256u * 1024u)
 #define OWN_PROGRAM "/run/nixbox/agent"
 
 /* Files of /etc are written over: no other process runs yet, and a new file in place of one of the image's would take the
@@ -40,6 +42,14 @@ static int write_etc(const char *path, const char *text, mode_t mode) {
 static char *read_etc(const char *path) {
         char *text = NULL;
         return nb_read_file(path, ETC_FILE_MAX, &text, NULL) < 0 ? NULL : text;
+}
+
+int system_check_timers(struct nb_error *err) {
+        NB_AUTO_FREE char *text = NULL;
+        (void)nb_read_file("/proc/interrupts", INTERRUPTS_MAX, &text, NULL);
+        if (interrupts_sum(text, "LOC") != 0)
+                return 0;
+        return nb_fail(err, ETIME, "the processors' timers stand still; the host was too busy while they were calibrated");
 }
 
 void system_seed(const struct setup *s) {

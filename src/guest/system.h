@@ -2,6 +2,10 @@
 #pragma once
 #include "guest/request.h"
 
+/** -ETIME if the processors' timers stand still. On a host that is very busy the kernel may find its calibration of them
+ *  wrong and give them up; a microvm has no other timer for each processor, so what sleeps would sleep for ever. Only
+ *  another boot helps: the host answers this error with one. */
+int system_check_timers(struct nb_error *err);
 /** Clock and randomness, which other steps depend on. */
 void system_seed(const struct setup *s);
 /** Brings up the loopback interface. The kernel takes its time for this, so it runs beside the rest. */

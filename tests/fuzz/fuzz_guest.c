@@ -52,6 +52,7 @@ static void fuzz_proc(const char *text) {
                         abort();
         (void)meminfo_value(text, "MemTotal");
         (void)stat_value(text, "file");
+        (void)interrupts_sum(text, "LOC");
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

@@ -305,6 +305,14 @@ static void test_figures(void **state) {
         assert_int_equal(meminfo_value(meminfo, "Mem"), 0);
         assert_int_equal(meminfo_value(NULL, "MemTotal"), 0);
         assert_int_equal(stat_value("anon 5\nfile 4096\n", "file"), 4096);
+        static const char interrupts[] = "           CPU0       CPU1\n 48:  1  2  IO-APIC\nNMI:  0  0  Non-maskable\n"
+                                         "LOC:        618         53   Local timer interrupts\nERR:          0\n";
+        assert_int_equal(interrupts_sum(interrupts, "LOC"), 671);
+        assert_int_equal(interrupts_sum(interrupts, "NMI"), 0);
+        assert_int_equal(interrupts_sum(interrupts, "ERR"), 0);
+        assert_int_equal(interrupts_sum(interrupts, "48"), 3);
+        assert_int_equal(interrupts_sum(interrupts, "LO"), -1);
+        assert_int_equal(interrupts_sum(NULL, "LOC"), -1);
 }
 
 int main(void) {
