@@ -47,9 +47,8 @@ enum wire_type {
 };
 enum wire_channel { WIRE_STDIN = 0, WIRE_STDOUT = 1, WIRE_STDERR = 2 }; /* a pty session uses 0 and 1 */
 #define WIRE_RECLAIM_DENTRIES 1u /* forget unused dentries and inodes (each holds a host descriptor) */
-#define WIRE_RECLAIM_PAGES 2u   /* give back page cache, the coldest, as many MiB as the upper half of the flags says (0: all) \
-                                 */
-#define WIRE_RECLAIM_COMPACT 4u /* move free memory together, so that it comes in blocks the host can take back */
+#define WIRE_RECLAIM_PAGES 2u    /* give back the coldest page cache: as many MiB as the upper half of the flags says, 0: all */
+#define WIRE_RECLAIM_COMPACT 4u  /* move free memory together, so that it comes in blocks the host can take back */
 #define WIRE_RECLAIM_MIB_SHIFT 32
 
 /* Field tags, one name space for all TLV frames. u16 tag, u32 length, bytes. Integers are little endian u32 or u64 as
