@@ -244,7 +244,7 @@ int config_box_name(const char *file, char **ret, struct nb_error *err) {
         /* a profile may give the name, or there is an error to report */
         struct config *c = NULL;
         r = config_load(path, false, &c, err);
-        if (r < 0)
+        if (r < 0 || !c)
                 return r;
         *ret = nb_steal(&c->name);
         config_free(c);
