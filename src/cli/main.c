@@ -53,9 +53,10 @@ const struct cli_verb cli_verbs[] = {
           "Succeeds only when nothing inside uses it: what is open inside cannot be revoked.\n\n"
           "example:  nixbox unmount /data", verb_unmount, false },
         { "cp", "SRC DST", "copy files and folders between here and a box",
-          "One side is BOX:PATH, or :PATH for the box of the current config; PATH is absolute or starts at the home folder.\n"
-          "Names follow docker cp: into a folder that exists, else as DST; SRC/. copies what is in SRC. \"-\" is a tar stream\n"
-          "on stdin or stdout. Set-id bits, devices and owners are not copied.\n\n"
+          "One side is BOX:PATH, or :PATH for the box of the current config; PATH is absolute or starts\n"
+          "at the home folder. Names follow docker cp: into a folder that exists, else as DST; SRC/. copies\n"
+          "what is in SRC. \"-\" is a tar stream on stdin or stdout. Set-id bits, devices and owners are\n"
+          "not copied.\n\n"
           "example:  nixbox cp :src/report.html .", verb_cp, false },
         { "events", "[-f] [--json] [--denied]", "show what happened in the box",
           "  -f, --follow  go on as events come\n"
