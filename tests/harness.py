@@ -6,6 +6,7 @@ their own below /tmp; only the images (a pure cache) are kept between runs, in N
 """
 import ctypes
 import fcntl
+import itertools
 import json
 import os
 import pathlib
@@ -184,6 +185,8 @@ def mounts_of_ours():
 class Host:
     """A person with folders of their own who types nixbox commands. One for each worker and person."""
 
+    numbers = itertools.count(1)  # of the whole process: a Host is made anew when pytest comes back to a person
+
     def __init__(self, name, worker):
         self.name = name
         self.base = os.environ[BASE_ENV]
@@ -209,15 +212,13 @@ class Host:
         for passed_on in ("NIXBOX_ACCEL", "SOURCE_DATE_EPOCH"):
             if passed_on in os.environ:
                 self.env[passed_on] = os.environ[passed_on]
-        self.count = 0
 
     def __repr__(self):
         return f"<{self.name}>"
 
     def folder(self, name="f"):
         """A new empty folder of this person."""
-        self.count += 1
-        return make_folder(f"{self.own}/{name}{self.count}", self.uid, self.gid)
+        return make_folder(f"{self.own}/{name}{next(Host.numbers)}", self.uid, self.gid)
 
     def as_user(self):
         """Arguments for subprocess that make a process this person's."""

@@ -60,6 +60,13 @@ bool super_all_dead(const struct supervisor *s) {
         return true;
 }
 
+static bool any_died(const struct supervisor *s) {
+        for (size_t i = 0; i < CHILD_COUNT; i++)
+                if (s->child[i].died)
+                        return true;
+        return false;
+}
+
 static void kill_child(struct child *c) {
         if (c->proc.pid > 0)
                 (void)syscall(SYS_pidfd_send_signal, c->proc.pidfd, SIGKILL, NULL, 0);
@@ -127,7 +134,8 @@ void super_end(struct supervisor *s, int code, const char *fmt, ...) {
                 super_kill(s);
                 return;
         }
-        if (!s->bye)
+        if (!s->bye &&
+            !any_died(s)) /* a broken box is switched off: its commands must not look as if they had been ended in order */
                 guest_send(s, WIRE_SHUTDOWN, 0, NULL, 0);
         arm_end(s, (is_tcg(s) ? GRACE_SECONDS_TCG : GRACE_SECONDS_KVM) * 1000ul);
 }

@@ -9,6 +9,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "base/io.h"
@@ -21,6 +22,7 @@
 #define STOP_SECONDS 120  /* longer than the supervisor's own deadlines together */
 #define VANISH_TRIES 1000 /* looks after the last word of a box, for its folder to go */
 #define VANISH_US 10000
+#define VANISH_MS 2000 /* and for its process */
 #define BOOT_SECONDS_MAX 3600u
 #define BOOTS_MAX 3 /* of a guest that says that its timers stand still (ETIME) */
 #define ZONEINFO "/zoneinfo/"
@@ -410,11 +412,21 @@ int box_wait(const struct box_paths *paths, struct nb_error *err) {
         return r;
 }
 
+/* The process at the other end of the control socket; -1 if it is gone already. */
+static int supervisor_pidfd(int control) {
+        struct ucred peer = { 0 };
+        socklen_t len = sizeof peer;
+        if (getsockopt(control, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 || peer.pid <= 0)
+                return -1;
+        return (int)syscall(SYS_pidfd_open, peer.pid, 0);
+}
+
 int box_stop(const struct box_paths *paths, bool keep_disk, struct nb_error *err) {
         NB_AUTO_CLOSE int fd = -1;
         int r = box_connect(paths, &fd, err);
         if (r < 0)
                 return r;
+        NB_AUTO_CLOSE int supervisor = supervisor_pidfd(fd);
         (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){ .tv_sec = STOP_SECONDS }, sizeof(struct timeval));
         json_t *request = json_pack("{s:s, s:b}", "op", "down", "keep_disk", keep_disk);
         r = control_call(fd, request, NULL, 0, NULL, err);
@@ -429,6 +441,8 @@ int box_stop(const struct box_paths *paths, bool keep_disk, struct nb_error *err
         for (int i = 0; i < VANISH_TRIES; i++) {
                 enum box_state state;
                 r = box_probe(paths, &state, err);
+                if (r == 0 && state == BOX_NONE) /* its folder is gone; the process follows at once */
+                        (void)poll(&(struct pollfd){ .fd = supervisor, .events = POLLIN }, 1, supervisor < 0 ? 0 : VANISH_MS);
                 if (r < 0 || state == BOX_NONE)
                         return r;
                 (void)usleep(VANISH_US);
