@@ -122,8 +122,13 @@ def write(path, content, host=None, mode=0o644):
 
 
 # ---------------------------------------------------------------------------------------------------------- processes
-def become_subreaper():
-    """Whatever a command leaves running becomes a child of this process, so that it can be found."""
+def become_parent():
+    """Whatever a command leaves running becomes a child of this process, so that it can be found; and what is started here
+    takes signals as usual, also where the tests themselves were started with some ignored (in the background of a script)."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for ignored in (signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
+        if signal.getsignal(ignored) == signal.SIG_IGN:
+            signal.signal(ignored, signal.SIG_DFL)
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 

@@ -49,8 +49,7 @@ static uint8_t *bzimage_new(bool known_size, size_t *ret_len) {
         image[0x1f1] = 1;
         image[0x1fe] = 0x55;
         image[0x1ff] = 0xaa;
-        static const uint8_t magic[] = { 'H', 'd', 'r', 'S' };
-        memcpy(image + 0x202, magic, sizeof magic);
+        put32(image + 0x202, 0x53726448); /* "HdrS" */
         image[0x206] = 0x0f;
         image[0x207] = 0x02;
         put32(image + 0x24c, (uint32_t)n + 4);
