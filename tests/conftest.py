@@ -8,6 +8,7 @@ Both come with `work` (mounted for writing) and `ro` (read-only); box.sh("…") 
 gives the whole result. After each box: no process, mount or runtime file may be left, or the test fails.
 """
 import os
+import signal
 import sys
 
 import pytest
@@ -16,6 +17,10 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import harness  # noqa: E402
 
 preparation = pytest.StashKey()
+
+# A shell starts what it puts in the background with these ignored, and programs hand that on.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 def pytest_configure(config):
