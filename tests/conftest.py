@@ -26,6 +26,7 @@ signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 def pytest_configure(config):
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was prepared is cleaned up
     prep = config.stash[preparation] = harness.Preparation()
     try:
         prep.prepare()

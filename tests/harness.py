@@ -87,6 +87,12 @@ class Preparation:
                 self.run(["usermod", option, f"{start}-{start + 65535}", name])
 
     def clean(self):
+        for pid in processes():  # after an interrupted run: boxes end with their supervisor
+            try:
+                if os.readlink(f"/proc/{pid}/exe").startswith(self.base):
+                    os.kill(pid, signal.SIGKILL)
+            except OSError:
+                pass
         if self.made_user:
             subprocess.run(["userdel", self.made_user], stderr=subprocess.DEVNULL)
         shutil.rmtree(self.base, ignore_errors=True)
