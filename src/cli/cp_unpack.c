@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
@@ -19,7 +20,8 @@
 
 #define FOLDERS_MAX 100000u /* whose times and modes are set at the end; those of more stay as they were made */
 #define BLOCK_SIZE (64u * 1024u)
-#define NOTES_MAX 10u /* warnings about members that were left out */
+#define TRAILER_MAX (1024u * 1024u) /* bytes after the end of the archive; tar sends less than a block of its own */
+#define NOTES_MAX 10u               /* warnings about members that were left out */
 
 struct folder {
         char *path;
@@ -258,6 +260,14 @@ static int unpack_all(struct unpack *u, struct archive *in, struct nb_error *err
         return 0;
 }
 
+/* What tar sends after the end mark to fill its last block. If it could not, it would fail at the very end. */
+static void take_trailer(int fd) {
+        char filling[4096];
+        ssize_t n;
+        for (size_t taken = 0; taken < TRAILER_MAX && (n = nb_read_full(fd, filling, sizeof filling)) > 0; taken += (size_t)n)
+                ;
+}
+
 int cp_unpack(int fd, const char *root, const char *destination, bool as_folder, const struct cp_progress *progress,
               uint64_t *ret_members, struct nb_error *err) {
         struct unpack u = {
@@ -274,6 +284,8 @@ int cp_unpack(int fd, const char *root, const char *destination, bool as_folder,
                 /* an empty stream is the business of whoever knows why */
         } else {
                 r = unpack_all(&u, in, err);
+                if (r == 0)
+                        take_trailer(fd);
         }
         finish_folders(&u);
         if (u.left_out > NOTES_MAX)

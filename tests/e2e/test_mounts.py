@@ -77,7 +77,7 @@ def test_files_belong_to_the_caller_on_both_sides(box):
 
 def test_real_root_uses_files_of_other_owners(box):
     if box.host.uid != 0:
-        pytest.skip("what an ordinary user may not read stays unreadable")
+        pytest.skip("expected: what an ordinary user may not read stays unreadable")
     path = harness.write(f"{box.work}/other", "other\n", mode=0o600)
     os.chown(path, 12345, 12345)
     folder = harness.make_folder(f"{box.work}/other.d", 12345, 12345, 0o700)
@@ -89,7 +89,7 @@ def test_real_root_uses_files_of_other_owners(box):
 
 def test_what_the_caller_may_not_read_the_box_may_not(box):
     if box.host.uid == 0:
-        pytest.skip("root may read everything")
+        pytest.skip("expected: root may read everything")
     path = harness.write(f"{box.work}/roots", "secret\n", mode=0o600)
     os.chown(path, 0, 0)
     assert as_root(box, f"cat {path}; echo x > {path}; chmod 666 {path}; chown {box.host.uid} {path}").returncode != 0
@@ -118,7 +118,7 @@ def test_target_inside_another_mount(box):
 def test_file_systems_that_the_host_has_below_a_source(make_box):
     box = make_box(up=False)
     if os.getuid() != 0:
-        pytest.skip("only root can mount")
+        pytest.skip("expected: only root can mount")
     places = [f"{box.work}/below", f"{box.ro}/below", f"{box.work}/frozen"]
     for place in places:
         harness.make_folder(place, box.host.uid, box.host.gid)
@@ -189,7 +189,7 @@ def test_a_mount_in_use_stays(make_box):
 
 def test_unmount_with_file_systems_below(box):
     if os.getuid() != 0:
-        pytest.skip("only root can mount")
+        pytest.skip("expected: only root can mount")
     folder = box.host.folder("tree")
     below = harness.make_folder(f"{folder}/below", box.host.uid, box.host.gid)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"uid={box.host.uid}", "test", below], check=True)
@@ -316,7 +316,7 @@ def test_rename_race_across_the_edge(box):
 @pytest.mark.timeout(1500)
 def test_more_files_than_descriptors(make_box, host):
     if host.name == "root":
-        pytest.skip("an ordinary user cannot raise the limit")
+        pytest.skip("expected: an ordinary user cannot raise the limit")
     box = make_box(up=False)
     for i in range(FILES // 1000):
         folder = f"{box.work}/{i}"
