@@ -3,6 +3,7 @@
   host      a person: root and, in a second round, an ordinary user; host.nixbox("version"), host.folder(), host.terminal()
   box       a running box with the default config (see harness.py), shared by the tests of a file to save boots; a test may
             break it, the next one gets it booted anew
+  @pytest.mark.person("root") or ("ordinary"): only for that kind of person
   make_box  make_box(config_text=None, up=True): a box for this test alone
 Both come with `work` (mounted for writing) and `ro` (read-only); box.sh("…") runs a command inside, box.run([...], input=b"")
 gives the whole result. After each box: no process, mount or runtime file may be left, or the test fails.
@@ -38,6 +39,19 @@ def pytest_configure(config):
 def pytest_unconfigure(config):
     if preparation in config.stash:
         config.stash[preparation].clean()
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves out the half of a test that is marked person("root") or person("ordinary") for the other kind of person."""
+    def wanted(item):
+        mark, callspec = item.get_closest_marker("person"), getattr(item, "callspec", None)
+        who = callspec.params.get("host") if callspec else None
+        return not mark or not who or mark.args[0] == ("root" if who == "root" or os.getuid() == 0 and who == "self" else "ordinary")
+
+    out = [item for item in items if not wanted(item)]
+    if out:
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if wanted(item)]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -171,9 +171,8 @@ def run_as_root(argv, host, env, cwd):
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="hides host files, which takes root")
+@pytest.mark.person("ordinary")
 def test_ordinary_user_without_subordinate_ids(host, folder):
-    if host.uid == 0:
-        pytest.skip("expected: root needs none")
     for hidden, fix in (("/etc/subuid", "usermod --add-subuids"), ("/usr/bin/newuidmap", "apt-get install uidmap")):
         argv = as_person(host, f"mount --bind /dev/null {hidden}") + [host.bin, "image", "build", "--force"]
         done = run_as_root(argv, host, {}, folder)
@@ -211,7 +210,7 @@ def test_killed_builder_leaves_nothing(host, folder):
 
 @pytest.mark.timeout(2 * BUILD)
 def test_two_builders_share_the_work(host):
-    """They build once; the result is that of any other person; the host's own packages are not touched."""
+    """They build once (the other only waits); the result is that of any other person; the host's own packages are not touched."""
     path = host.folder("two")
     write(f"{path}/nixbox.yaml", EXTRA, host)
     env, before = copied(host), host_packages()

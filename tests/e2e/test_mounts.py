@@ -75,9 +75,8 @@ def test_files_belong_to_the_caller_on_both_sides(box):
         assert (st.st_uid, st.st_gid) == (host.uid, host.gid), name
 
 
+@pytest.mark.person("root")
 def test_real_root_uses_files_of_other_owners(box):
-    if box.host.uid != 0:
-        pytest.skip("expected: what an ordinary user may not read stays unreadable")
     path = harness.write(f"{box.work}/other", "other\n", mode=0o600)
     os.chown(path, 12345, 12345)
     folder = harness.make_folder(f"{box.work}/other.d", 12345, 12345, 0o700)
@@ -87,9 +86,8 @@ def test_real_root_uses_files_of_other_owners(box):
     assert os.stat(f"{folder}/new").st_uid == 0
 
 
+@pytest.mark.person("ordinary")
 def test_what_the_caller_may_not_read_the_box_may_not(box):
-    if box.host.uid == 0:
-        pytest.skip("expected: root may read everything")
     path = harness.write(f"{box.work}/roots", "secret\n", mode=0o600)
     os.chown(path, 0, 0)
     assert as_root(box, f"cat {path}; echo x > {path}; chmod 666 {path}; chown {box.host.uid} {path}").returncode != 0
@@ -314,9 +312,8 @@ def test_rename_race_across_the_edge(box):
 
 # ------------------------------------------------------------------------------------------------- many files
 @pytest.mark.timeout(1500)
+@pytest.mark.person("ordinary")  # who cannot raise the limit
 def test_more_files_than_descriptors(make_box, host):
-    if host.name == "root":
-        pytest.skip("expected: an ordinary user cannot raise the limit")
     box = make_box(up=False)
     for i in range(FILES // 1000):
         folder = f"{box.work}/{i}"
