@@ -5,7 +5,10 @@
             break it, the next one gets it booted anew
   @pytest.mark.person("root") or ("ordinary"): only for that kind of person
   make_box  make_box(config_text=None, up=True): a box for this test alone
-Both come with `work` (mounted for writing) and `ro` (read-only); box.sh("…") runs a command inside, box.run([...], input=b"")
+  lab       the network laboratory (netlab.py), shared by all tests of a worker; lab_host: a person at its host, for whom the
+            internet is the laboratory's; make_lab_box: as make_box, in front of it
+  spaces, far  the namespaces of gateway_stage.py and the servers on their far side, for a file's tests of the gateway without a box
+Boxes come with `work` (mounted for writing) and `ro` (read-only); box.sh("…") runs a command inside, box.run([...], input=b"")
 gives the whole result. After each box: no process, mount or runtime file may be left, or the test fails.
 """
 import os
@@ -15,7 +18,9 @@ import sys
 import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import gateway_stage  # noqa: E402
 import harness  # noqa: E402
+import netlab  # noqa: E402
 
 preparation = pytest.StashKey()
 
@@ -82,8 +87,8 @@ def box(shared_box):
     return shared_box
 
 
-@pytest.fixture
-def make_box(host):
+def maker(host):
+    """Makes boxes, and closes them at the end; a generator, as fixtures are."""
     made = []
 
     def make(config=None, up=True, name="b"):
@@ -100,3 +105,47 @@ def make_box(host):
         except AssertionError as e:
             problems.append(str(e))
     assert not problems, "\n".join(problems)
+
+
+@pytest.fixture
+def make_box(host):
+    yield from maker(host)
+
+
+@pytest.fixture(scope="session")
+def lab():
+    if os.getuid() != 0:
+        pytest.skip("expected: only root can make the network laboratory")
+    lab = netlab.Lab()
+    yield lab
+    lab.close()
+
+
+@pytest.fixture(scope="session")
+def lab_host(host, lab):
+    return netlab.LabHost(host.name, os.environ.get("PYTEST_XDIST_WORKER", "main"), lab)
+
+
+@pytest.fixture
+def make_lab_box(lab_host):
+    yield from maker(lab_host)
+
+
+@pytest.fixture(scope="module")
+def make_lab_boxes(lab_host):
+    """For boxes that several tests of a file look at."""
+    yield from maker(lab_host)
+
+
+@pytest.fixture(scope="module")
+def spaces():
+    spaces = gateway_stage.Namespaces()
+    yield spaces
+    spaces.close()
+
+
+@pytest.fixture(scope="module")
+def far(spaces):
+    far = gateway_stage.Far(spaces)
+    yield far
+    far.close()

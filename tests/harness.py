@@ -26,6 +26,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BASE_ENV = "NIXBOX_E2E_BASE"
 PR_SET_CHILD_SUBREAPER = 36
 TIMEOUT = 120  # of one nixbox command
+helpers = set()  # processes of the tests themselves, which are nobody's leftovers
 
 DEFAULT_CONFIG = """\
 name: {name}
@@ -237,9 +238,14 @@ class Host:
             return {}
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
+    def wrap(self, argv, cwd):
+        """The command line that runs argv where this person sits."""
+        return argv
+
     def popen(self, argv, cwd=None, env=None, **kwargs):
         """Starts any program as this person, in a session of its own, with only the environment of `self.env`."""
         kwargs = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **kwargs}
+        argv = self.wrap(argv, cwd or self.own)
         return subprocess.Popen(argv, cwd=cwd or self.own, env={**self.env, **(env or {})}, start_new_session=True,
                                 **self.as_user(), **kwargs)
 
@@ -277,7 +283,7 @@ class Terminal:
         def take_terminal():
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
-        self.process = subprocess.Popen(argv, cwd=cwd, env=env, stdin=slave, stdout=slave, stderr=slave,
+        self.process = subprocess.Popen(host.wrap(argv, cwd), cwd=cwd, env=env, stdin=slave, stdout=slave, stderr=slave,
                                         start_new_session=True, preexec_fn=take_terminal, **host.as_user())
         os.close(slave)
 
@@ -439,6 +445,8 @@ class Box:
         """What remains of this box although it has ended: processes, mounts, files in its runtime folder."""
         table = processes()
         others = set()
+        for pid in helpers:
+            others |= set(subtree(pid, table))
         for box in Box.live:
             if box is not self and box.supervisor():
                 others |= set(subtree(box.supervisor(), table))

@@ -34,6 +34,14 @@ void nb_buf_add(struct nb_buf *b, const void *bytes, size_t len) {
         nb_buf_commit(b, len);
 }
 
+void nb_buf_printf(struct nb_buf *b, const char *fmt, ...) {
+        va_list ap;
+        va_start(ap, fmt);
+        NB_AUTO_FREE char *text = nb_vasprintf(fmt, ap);
+        va_end(ap);
+        nb_buf_add(b, text, strlen(text));
+}
+
 void nb_buf_consume(struct nb_buf *b, size_t len) {
         if (len > b->len)
                 len = b->len;

@@ -3,6 +3,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/error.h"
+
 struct nb_buf {
         uint8_t *data; /* allocation */
         size_t start;  /* first byte not consumed */
@@ -16,6 +18,8 @@ static inline const uint8_t *nb_buf_bytes(const struct nb_buf *b) {
 
 /** Appends bytes. The buffer grows as needed; limits are the caller's (check len first). */
 void nb_buf_add(struct nb_buf *b, const void *bytes, size_t len);
+/** Appends formatted text, without a NUL. */
+void nb_buf_printf(struct nb_buf *b, const char *fmt, ...) NB_PRINTF(2, 3);
 /** Room for `len` more bytes at the end; write there, then nb_buf_commit() what was written. */
 void *nb_buf_reserve(struct nb_buf *b, size_t len);
 void nb_buf_commit(struct nb_buf *b, size_t len);

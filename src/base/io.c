@@ -87,17 +87,33 @@ int nb_read_regular(const char *path, size_t max, char **ret, size_t *ret_len) {
         return S_ISREG(st.st_mode) ? nb_read_fd(fd, max, ret, ret_len) : -EINVAL;
 }
 
-int nb_write_file_atomic(const char *path, const void *bytes, size_t len, mode_t mode) {
+/* `like`: a file whose owner and group the new one gets, where that is possible; NULL: the caller's. */
+static int write_atomic(const char *path, const void *bytes, size_t len, mode_t mode, const struct stat *like) {
         NB_AUTO_FREE char *tmp = nb_asprintf("%s.tmp-XXXXXX", path);
         NB_AUTO_CLOSE int fd = mkostemp(tmp, O_CLOEXEC);
         if (fd < 0)
                 return -errno;
         int r = nb_write_all(fd, bytes, len);
+        if (r == 0 && like && fchown(fd, like->st_uid, like->st_gid) < 0 && errno != EPERM)
+                r = -errno;
         if (r == 0 && (fchmod(fd, mode) < 0 || fsync(fd) < 0 || rename(tmp, path) < 0))
                 r = -errno;
         if (r < 0)
                 (void)unlink(tmp);
         return r;
+}
+
+int nb_write_file_atomic(const char *path, const void *bytes, size_t len, mode_t mode) {
+        return write_atomic(path, bytes, len, mode, NULL);
+}
+
+int nb_replace_file(const char *path, const void *bytes, size_t len) {
+        struct stat st;
+        if (lstat(path, &st) < 0)
+                return -errno;
+        if (!S_ISREG(st.st_mode))
+                return S_ISLNK(st.st_mode) ? -ELOOP : -EINVAL;
+        return write_atomic(path, bytes, len, st.st_mode & 07777, &st);
 }
 
 int nb_write_string_at(int dirfd, const char *path, const char *text) {
@@ -124,14 +140,30 @@ int nb_mkdirs(const char *path, mode_t mode) {
         return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
 }
 
+/* Opens a folder that may be closed to its owner: it is opened to them first, through a descriptor that names this folder and
+ * nothing that a link leads to. */
+static int open_closed(int dirfd, const char *name) {
+        int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd >= 0 || errno != EACCES)
+                return fd < 0 ? -errno : fd;
+        NB_AUTO_CLOSE int at = openat(dirfd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (at < 0)
+                return -errno;
+        NB_AUTO_FREE char *path = nb_asprintf("/proc/self/fd/%d", at);
+        if (chmod(path, 0700) < 0)
+                return -errno;
+        fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        return fd < 0 ? -errno : fd;
+}
+
 static int remove_tree_on(int dirfd, const char *name, dev_t dev) {
         if (unlinkat(dirfd, name, 0) == 0 || errno == ENOENT)
                 return 0;
         if (errno != EISDIR && errno != EPERM)
                 return -errno;
-        int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        int fd = open_closed(dirfd, name);
         if (fd < 0)
-                return -errno;
+                return fd;
         struct stat st;
         if (fstat(fd, &st) < 0 || (dev && st.st_dev != dev)) {
                 nb_close(fd);
@@ -173,7 +205,7 @@ ssize_t nb_send_fds(int sock, const void *bytes, size_t len, const int *fds, siz
         if (n_fds > 0) {
                 msg.msg_control = control.space;
                 msg.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-                struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+                struct cmsghdr *c = &control.align; /* the first, and the only one */
                 c->cmsg_level = SOL_SOCKET;
                 c->cmsg_type = SCM_RIGHTS;
                 c->cmsg_len = CMSG_LEN(n_fds * sizeof(int));

@@ -20,6 +20,9 @@ int nb_read_fd(int fd, size_t max, char **ret, size_t *ret_len);
 int nb_read_regular(const char *path, size_t max, char **ret, size_t *ret_len);
 /** Replaces a file in one step (temporary file, fsync, rename). Returns 0 or -errno. */
 int nb_write_file_atomic(const char *path, const void *bytes, size_t len, mode_t mode);
+/** The same for a file that is there, keeping its mode and, as far as the caller may, its owner and group. -ELOOP for a
+ *  symbolic link, -EINVAL for what is no regular file. */
+int nb_replace_file(const char *path, const void *bytes, size_t len);
 /** Writes to an existing file such as one in /proc. Returns 0 or -errno. */
 int nb_write_string_at(int dirfd, const char *path, const char *text);
 /** mkdir -p; folders that it makes get `mode`. Returns 0 or -errno. */

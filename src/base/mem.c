@@ -21,11 +21,7 @@ void *nb_realloc(void *ptr, size_t count, size_t size) {
         size_t bytes;
         if (__builtin_mul_overflow(count, size, &bytes))
                 out_of_memory();
-        if (bytes == 0) {
-                free(ptr);
-                return NULL;
-        }
-        void *p = realloc(ptr, bytes);
+        void *p = realloc(ptr, bytes ? bytes : 1);
         if (!p)
                 out_of_memory();
         return p;
@@ -71,9 +67,16 @@ static void strv_take(char ***list, char *text) {
         (*list)[n + 1] = NULL;
 }
 
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wanalyzer-malloc-leak" /* gcc's analyser loses what is stored at an index it does not know */
+#endif
 void nb_strv_add(char ***list, const char *text) {
         strv_take(list, nb_strdup(text));
 }
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 void nb_strv_addf(char ***list, const char *fmt, ...) {
         va_list ap;
@@ -82,10 +85,20 @@ void nb_strv_addf(char ***list, const char *fmt, ...) {
         va_end(ap);
 }
 
+bool nb_strv_has(char *const *list, const char *text) {
+        for (; list && *list; list++)
+                if (strcmp(*list, text) == 0)
+                        return true;
+        return false;
+}
+
 char **nb_strv_copy(char *const *list) {
-        char **copy = NULL;
-        for (size_t i = 0; list && list[i]; i++)
-                nb_strv_add(&copy, list[i]);
+        size_t n = nb_strv_len(list);
+        if (n == 0)
+                return NULL;
+        char **copy = nb_calloc(n + 1, sizeof *copy);
+        for (size_t i = 0; i < n; i++)
+                copy[i] = nb_strdup(list[i]);
         return copy;
 }
 

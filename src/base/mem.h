@@ -3,6 +3,7 @@
  * allocate are the caller's duty and are named constants beside the code that reads outside data. */
 #pragma once
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +13,7 @@
 
 /** Zeroed memory for `count` objects of `size` bytes; never NULL. */
 void *nb_calloc(size_t count, size_t size);
-/** realloc() for `count` objects of `size` bytes, overflow-checked; never NULL unless count*size is 0. */
+/** realloc() for `count` objects of `size` bytes, overflow-checked; never NULL. */
 void *nb_realloc(void *ptr, size_t count, size_t size);
 /** strdup() that never returns NULL for a string; NULL stays NULL. */
 char *nb_strdup(const char *text);
@@ -26,6 +27,7 @@ char *nb_vasprintf(const char *fmt, va_list ap) NB_PRINTF(1, 0);
 void nb_strv_add(char ***list, const char *text);
 void nb_strv_addf(char ***list, const char *fmt, ...) NB_PRINTF(2, 3);
 size_t nb_strv_len(char *const *list);
+bool nb_strv_has(char *const *list, const char *text);
 char **nb_strv_copy(char *const *list);
 void nb_strv_free(char **list);
 

@@ -15,6 +15,9 @@
 #ifndef NB_DATADIR
 #define NB_DATADIR "/usr/local/share/nixbox"
 #endif
+#ifndef NB_LIBEXECDIR
+#define NB_LIBEXECDIR "/usr/local/libexec/nixbox"
+#endif
 
 char *nb_home_dir(void) {
         const char *home = getenv("HOME");
@@ -72,8 +75,9 @@ int nb_private_dir(const char *path, struct nb_error *err) {
         return 0;
 }
 
-char *nb_installed_file(const char *name) {
-        static const char *const beside[] = { "", "../share/nixbox/" };
+/* Beside the running binary, in `shared` seen from there, or in the installed folder. */
+static char *installed(const char *name, const char *shared, const char *folder) {
+        const char *const beside[] = { "", shared };
         char exe[PATH_MAX];
         ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
         exe[n > 0 ? n : 0] = 0;
@@ -84,7 +88,15 @@ char *nb_installed_file(const char *name) {
                         return path;
                 free(path);
         }
-        return nb_path_join(NB_DATADIR, name);
+        return nb_path_join(folder, name);
+}
+
+char *nb_installed_file(const char *name) {
+        return installed(name, "../share/nixbox/", NB_DATADIR);
+}
+
+char *nb_installed_program(const char *name) {
+        return installed(name, "../libexec/nixbox/", NB_LIBEXECDIR);
 }
 
 char *nb_path_join(const char *dir, const char *name) {

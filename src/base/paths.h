@@ -15,6 +15,9 @@ int nb_private_dir(const char *path, struct nb_error *err);
 /** A file that comes with the program ("nixbox-agent", "profiles/x.yaml", "schema.json"): beside the running binary in a
  *  build tree, else in the installed data folder. New string; it may not exist. */
 char *nb_installed_file(const char *name);
+/** A helper program that comes with this one: beside the running binary in a build tree, else in the installed folder for such
+ *  programs. New string; it may not exist. */
+char *nb_installed_program(const char *name);
 /** `dir/name`, or `name` when it is absolute. New string. */
 char *nb_path_join(const char *dir, const char *name);
 /** Absolute path with ".", ".." and double slashes removed by text alone (symbolic links are not looked at). */

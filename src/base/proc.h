@@ -1,5 +1,5 @@
 /* Running another program and waiting for it, with its output captured or passed on. Host only; not for the jailed
- * children (src/box/jail.h) and not for the guest. */
+ * children (src/jail/jail.h) and not for the guest. */
 #pragma once
 #include <stddef.h>
 #include <sys/types.h>

@@ -6,7 +6,7 @@
 
 #include "mem.h"
 
-#define BOX_NAME_MAX 40
+#define NAME_LEN_MAX 40
 
 /* Length of the valid UTF-8 sequence at p (RFC 3629), 0 if there is none. */
 static size_t utf8_len(const uint8_t *p, size_t left) {
@@ -118,11 +118,14 @@ bool nb_starts_with(const char *text, const char *prefix) {
         return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
-bool nb_valid_box_name(const char *name) {
+bool nb_valid_name(const char *name) {
         size_t len = strlen(name);
-        if (len == 0 || len > BOX_NAME_MAX || name[0] == '-' || name[len - 1] == '-')
-                return false;
-        if (strcmp(name, "approvals") == 0) /* has that name in the state folder itself */
+        if (len == 0 || len > NAME_LEN_MAX || name[0] == '-' || name[len - 1] == '-')
                 return false;
         return strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == len;
+}
+
+bool nb_valid_box_name(const char *name) {
+        /* folders of that name are in the state folder itself, beside those of the boxes */
+        return nb_valid_name(name) && strcmp(name, "approvals") != 0 && strcmp(name, "volumes") != 0;
 }

@@ -19,5 +19,7 @@ int nb_parse_uint(const char *text, uint64_t max, uint64_t *ret);
 /** "8.0G", "312M", "17K": for people. The caller frees it. */
 char *nb_format_size(uint64_t bytes);
 bool nb_starts_with(const char *text, const char *prefix);
+/** [a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?: what boxes and volumes are called. */
+bool nb_valid_name(const char *name);
 /** A box's name: [a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?, so that it is a valid host name and file name. */
 bool nb_valid_box_name(const char *name);

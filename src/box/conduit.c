@@ -6,6 +6,7 @@
 #include <event2/event.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -325,13 +326,15 @@ static int lock_down(unsigned unused_id, struct nb_error *err) {
         for (int fd = CONDUIT_FD_GUEST; fd < FD_SCAN_MAX; fd++)
                 if (fcntl(fd, F_GETFD) >= 0)
                         keep[n++] = fd;
-        return jail_enter_self(unused_id, keep, n, allowed_calls, err);
+        struct jail_self self = { .unused_id = unused_id, .keep_fds = keep, .n_keep = n, .allow_syscalls = allowed_calls };
+        return jail_enter_self(&self, err);
 }
 
 int conduit_main(int argc, char **argv) {
         struct io *io = nb_calloc(1, sizeof *io);
         NB_AUTO_ERROR err = { 0 };
         uint64_t unused_id = 0;
+        (void)prctl(PR_SET_NAME, "nixbox-conduit", 0, 0, 0); /* started from a descriptor, it would be named after that */
         nb_log_to(CONDUIT_FD_LOG, "conduit");
         tzset(); /* the C library opens the zone's file with the first time it formats: not after the lock-down */
         if (argc != 2 || nb_parse_uint(argv[1], UINT32_MAX, &unused_id) < 0) {

@@ -23,9 +23,11 @@ int conduit_main(int argc, char **argv);
 #define CONDUIT_EXIT_PROTOCOL 2 /* the guest broke the protocol; the log says how */
 
 /** For the supervisor: starts the process with these ends; the descriptors are borrowed. */
-#include "box/jail.h"
+#include "box/helper.h"
+#include "jail/jail.h"
 struct conduit_spec {
         int guest_fd, super_fd, clients_fd, log_fd;
         unsigned unused_id;
 };
+extern const struct helper_limits conduit_limits;
 int conduit_spawn(const struct conduit_spec *spec, struct jail_child *ret, struct nb_error *err);

@@ -1,4 +1,5 @@
-/* Writing, rotating, reading and describing the event log (see events.h). What is worth an event is decided by the callers. */
+/* Writing, rotating and reading the event log (see events.h); describing it is in events_describe.c. What is worth an event is
+ * decided by the callers. */
 #include "box/events.h"
 
 #include <errno.h>
@@ -131,59 +132,4 @@ json_t *events_parse(const char *line, size_t len) {
                 return event;
         json_decref(event);
         return NULL;
-}
-
-static bool in_head(const char *key) {
-        static const char *const head[] = { "time", "box", "type", "decision", "reason" };
-        for (size_t i = 0; i < NB_ARRAY_LEN(head); i++)
-                if (strcmp(key, head[i]) == 0)
-                        return true;
-        return false;
-}
-
-/* "2026-01-02T03:04:05.678Z" -> "2026-01-02 03:04:05Z"; anything else as it is. */
-static void add_time(struct nb_buf *out, const char *time) {
-        if (strlen(time) >= 20 && time[10] == 'T' && time[19] == '.') {
-                nb_buf_add(out, time, 10);
-                nb_buf_add(out, " ", 1);
-                nb_buf_add(out, time + 11, 8);
-                nb_buf_add(out, "Z", 1);
-                return;
-        }
-        nb_buf_add(out, time, strlen(time));
-}
-
-static void add_text(struct nb_buf *out, const char *text) {
-        nb_buf_add(out, text, strlen(text));
-}
-
-static const char *text_of(const json_t *event, const char *key) {
-        const char *text = json_string_value(json_object_get(event, key));
-        return text ? text : "";
-}
-
-char *events_describe(const json_t *event) {
-        NB_AUTO_BUF out = { 0 };
-        add_time(&out, text_of(event, "time"));
-        NB_AUTO_FREE char *type = nb_asprintf("  %-9s", text_of(event, "type"));
-        add_text(&out, type);
-        if (text_of(event, "decision")[0]) {
-                NB_AUTO_FREE char *decision = nb_asprintf(" %-5s", text_of(event, "decision"));
-                add_text(&out, decision);
-        }
-        const char *key;
-        const json_t *value;
-        json_object_foreach((json_t *)event, key, value) {
-                if (in_head(key))
-                        continue;
-                NB_AUTO_FREE char *text = json_is_string(value) ? nb_strdup(json_string_value(value))
-                                                                : json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-                NB_AUTO_FREE char *field = nb_asprintf(" %s=%s", key, text ? text : "?");
-                add_text(&out, field);
-        }
-        if (text_of(event, "reason")[0]) {
-                add_text(&out, ": ");
-                add_text(&out, text_of(event, "reason"));
-        }
-        return nb_text_clean_bytes(nb_buf_bytes(&out), out.len, 0);
 }

@@ -38,12 +38,13 @@ static int status_line(const char *text, const char *name, uint64_t *ret) {
 }
 
 int memory_parse_status(const char *text, uint64_t *ret_guest, uint64_t *ret_own) {
-        uint64_t anon, file, shmem;
+        uint64_t anon, file, shmem, swap = 0;
         if (status_line(text, "RssAnon:", &anon) < 0 || status_line(text, "RssFile:", &file) < 0 ||
             status_line(text, "RssShmem:", &shmem) < 0)
                 return -EINVAL;
+        (void)status_line(text, "VmSwap:", &swap); /* of the rest only; a kernel without swap does not say it */
         *ret_guest = shmem;
-        *ret_own = anon + file;
+        *ret_own = anon + file + swap;
         return 0;
 }
 

@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 /** Figures out of the text of /proc/PID/status of QEMU: `ret_guest` shared memory (guest RAM is a memfd), `ret_own` the
- *  rest. Returns 0 or -EINVAL. */
+ *  rest, also where it is swapped out. Returns 0 or -EINVAL. */
 int memory_parse_status(const char *text, uint64_t *ret_guest, uint64_t *ret_own);
 /** Processor time so far, in clock ticks, out of the text of /proc/PID/stat. Returns 0 or -EINVAL. */
 int memory_parse_stat(const char *text, uint64_t *ret_ticks);

@@ -257,7 +257,8 @@ static int loop(struct pump *p, struct nb_error *err) {
         return nb_hint(err, "nixbox events and nixbox logs say more; nixbox up starts it again");
 }
 
-/* Where the command starts: asked for, or where the caller is if a mount shows that, also through symbolic links. */
+/* Where the command starts: asked for, or where the caller is if a mount shows that, also through symbolic links, or where
+ * the image wants it; NULL leaves it to the guest. */
 static char *guest_cwd(const struct session_spec *spec, json_t *answer) {
         if (spec->cwd || !spec->host_cwd)
                 return nb_strdup(spec->cwd);
@@ -273,7 +274,8 @@ static char *guest_cwd(const struct session_spec *spec, json_t *answer) {
                 if (real)
                         (void)json_object_set_new(mount, "source", json_string(real));
         }
-        return session_map_cwd(mounts, spec->host_cwd);
+        cwd = session_map_cwd(mounts, spec->host_cwd);
+        return cwd ? cwd : nb_strdup(json_string_value(json_object_get(answer, "workdir")));
 }
 
 static int announce(int control_fd, const struct session_spec *spec, json_t **ret, struct nb_error *err) {

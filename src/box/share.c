@@ -9,8 +9,8 @@
 #include <sys/stat.h>
 
 #include "base/mem.h"
-#include "box/jail_internal.h"
 #include "box/share_internal.h"
+#include "jail/jail_internal.h"
 
 #define SHARE_MOUNTS_MAX "4096" /* inodes of the tmpfs: one a mount */
 
@@ -63,9 +63,18 @@ static int make_place(struct share *s, const char *id, bool is_file, struct nb_e
         return fd < 0 ? nb_fail_errno(err, errno, "cannot make room for a mount") : 0;
 }
 
+int share_open(const struct share *s, const char *id) {
+        int fd = openat(s->view_fd, id, O_PATH | O_CLOEXEC);
+        return fd < 0 ? -errno : fd;
+}
+
 void share_remove_place(struct share *s, const char *id) {
         if (unlinkat(s->write_fd, id, AT_REMOVEDIR) < 0 && errno == ENOTDIR)
                 (void)unlinkat(s->write_fd, id, 0);
+}
+
+void share_next_id(const struct share *s, char ret_id[16]) {
+        (void)snprintf(ret_id, 16, "m%u", s->next);
 }
 
 int share_attach(struct share *s, int tree_fd, bool is_file, bool write, char ret_id[16], struct nb_error *err) {
@@ -80,7 +89,7 @@ int share_attach(struct share *s, int tree_fd, bool is_file, bool write, char re
         if (r < 0)
                 return nb_fail_errno(err, -r, "cannot restrict the mount");
         char id[16];
-        (void)snprintf(id, sizeof id, "m%u", s->next);
+        share_next_id(s, id);
         if ((r = make_place(s, id, is_file, err)) < 0)
                 return r;
         if (move_mount(tree, "", s->view_fd, id, MOVE_MOUNT_F_EMPTY_PATH) < 0) {

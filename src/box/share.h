@@ -4,7 +4,7 @@
 #include <stdbool.h>
 
 #include "base/error.h"
-#include "box/jail.h"
+#include "jail/jail.h"
 
 struct share;
 
@@ -16,6 +16,8 @@ void share_free(struct share *s);
  *  recursive mount tree in a short-lived child with namespaces of its own. Returns the descriptor in *ret_fd, and whether
  *  it is a single file. */
 int share_open_tree(const char *path, int *ret_fd, bool *ret_is_file, struct nb_error *err);
+/** The id that the next attached tree will have. */
+void share_next_id(const struct share *s, char ret_id[16]);
 /** Attaches a detached tree under a new id; nosuid, nodev, and read-only unless `write`, on every mount in it; flags a
  *  source mount had are kept. Takes ownership of tree_fd. Writes the id ("m0") to ret_id[16]. */
 int share_attach(struct share *s, int tree_fd, bool is_file, bool write, char ret_id[16], struct nb_error *err);
@@ -23,6 +25,8 @@ int share_attach(struct share *s, int tree_fd, bool is_file, bool write, char re
 void share_serves(struct share *s, pid_t virtiofsd);
 /** Detaches an id. -EBUSY while anything in the guest or virtiofsd still uses it; then everything is as before. */
 int share_detach(struct share *s, const char *id, struct nb_error *err);
+/** The root of what is attached under an id, as an O_PATH descriptor. Returns it or -errno. */
+int share_open(const struct share *s, const char *id);
 /** Plan for virtiofsd on this tree: its jail, its arguments. `listen_fd` is a listening unix socket. As an ordinary user
  *  every file belongs to the caller outside and to guest_uid:guest_gid inside. The plan borrows from `s`. */
 struct share_daemon {
@@ -30,6 +34,8 @@ struct share_daemon {
         int listen_fd;
         unsigned guest_uid, guest_gid;
         int log_fd;
+        int listener_sock; /* see struct jail_plan */
+        int cgroup_fd;     /* of the box, or -1 */
 };
 int share_daemon_plan(struct share *s, const struct share_daemon *d, struct jail_plan **ret, struct nb_error *err);
 /** Descriptors virtiofsd holds now and its hard limit (from /proc/PID). Returns 0 or -errno. */

@@ -13,6 +13,7 @@
 
 #define DAEMON_FD_LISTEN 3
 #define SHARE_TARGET "/share"
+#define DAEMON_THREADS 64 /* it has a handful; as real root the kernel does not count those of its id */
 #define EVERY_ID "4294967295"
 
 /* What serving files takes, over ids of its own user namespace only. No FSETID: writing to a set-id file clears the bit, as
@@ -50,6 +51,10 @@ int share_daemon_plan(struct share *s, const struct share_daemon *d, struct jail
         plan->ids = JAIL_IDS_ALL; /* without privilege, the caller alone */
         plan->keep_caps = DAEMON_CAPS;
         plan->seccomp = JAIL_SECCOMP_VIRTIOFSD;
+        plan->listener_sock = d->listener_sock;
+        plan->landlock = (struct landlock_plan){ .on = true, .read = true, .write = SHARE_TARGET };
+        plan->oom_score_adj = JAIL_OOM_FIRST;
+        plan->cgroup_fd = d->cgroup_fd;
         jail_plan_runtime(plan, d->runtime);
         for (size_t i = 0; i < NB_ARRAY_LEN(own_proc); i++)
                 jail_plan_mount(plan, &own_proc[i]);
@@ -59,7 +64,10 @@ int share_daemon_plan(struct share *s, const struct share_daemon *d, struct jail
         jail_plan_fd(plan, d->listen_fd, DAEMON_FD_LISTEN);
         jail_plan_fd(plan, d->log_fd, STDOUT_FILENO);
         jail_plan_fd(plan, d->log_fd, STDERR_FILENO);
+        jail_plan_limit(plan, RLIMIT_MEMLOCK, 0);
+        jail_plan_limit(plan, RLIMIT_MSGQUEUE, 0);
         jail_plan_limit(plan, RLIMIT_NOFILE, files.rlim_max);
+        jail_plan_limit(plan, RLIMIT_NPROC, DAEMON_THREADS);
         /* cache=auto: the guest keeps what it read, asks after a second whether it still holds, and asks at each open; so the
          * host's edits appear, and programs can map files, which cache=never forbids. File handles in place of descriptors
          * would need privilege on the host. */

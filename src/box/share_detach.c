@@ -12,8 +12,8 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "base/text.h"
-#include "box/jail_internal.h"
 #include "box/share_internal.h"
+#include "jail/jail_internal.h"
 
 #define MOUNTINFO_MAX (4u << 20)
 #define FDINFO_MAX 8192u

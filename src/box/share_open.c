@@ -15,7 +15,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "box/share.h"
-#include "box/userns.h"
+#include "jail/userns.h"
 
 struct answer {
         int code; /* positive errno value, 0: a descriptor comes with it */

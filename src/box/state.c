@@ -17,7 +17,6 @@
 #include "base/text.h"
 #include "box/events.h"
 
-#define LISTEN_BACKLOG 128
 #define CLAIM_TRIES 500     /* times a lock is tried while others clear the same folder */
 #define RETRY_US 10000      /* between two tries */
 #define STATE_LOCK_MS 15000 /* how long to wait for a box that is ending without its runtime folder */
@@ -166,7 +165,7 @@ int box_list(char ***ret, struct nb_error *err) {
         for (struct dirent *e; dir && (e = readdir(dir));) {
                 __attribute__((cleanup(box_paths_freep))) struct box_paths *p = NULL;
                 enum box_state state;
-                if (nb_valid_box_name(e->d_name) && box_paths_new(e->d_name, &p, NULL) == 0 &&
+                if (nb_valid_box_name(e->d_name) && box_paths_new(e->d_name, &p, NULL) == 0 && p &&
                     box_probe(p, &state, NULL) == 0 && state != BOX_NONE)
                         nb_strv_add(&names, e->d_name);
         }
@@ -301,7 +300,7 @@ int box_listen(const struct box_paths *p, int *ret_fd, struct nb_error *err) {
                 return nb_fail_errno(err, errno, "cannot make the control socket");
         /* the mode must be right from the first moment: fchmod before bind is what a socket file inherits */
         if (fchmod(fd, 0600) < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0 ||
-            fchmodat(dir, "control.sock", 0600, 0) < 0 || listen(fd, LISTEN_BACKLOG) < 0)
+            fchmodat(dir, "control.sock", 0600, 0) < 0 || listen(fd, BOX_BACKLOG) < 0)
                 return nb_fail_errno(err, errno, "cannot make the control socket %s", p->control);
         *ret_fd = nb_steal_fd(&fd);
         return 0;

@@ -39,6 +39,7 @@ struct box_lock {
 int box_claim(const struct box_paths *p, struct box_lock *ret, struct nb_error *err);
 /** Publishes the state (and the calling process as the owner). */
 void box_mark(const struct box_paths *p, const struct box_lock *lock, enum box_state state);
+#define BOX_BACKLOG 128
 /** Makes the control socket, mode 0600. Its path may be longer than a socket address can hold. */
 int box_listen(const struct box_paths *p, int *ret_fd, struct nb_error *err);
 /** Is the runtime folder still the one whose lock is held? False after a logout removed it. */

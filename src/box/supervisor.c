@@ -20,8 +20,9 @@
 #include "base/paths.h"
 #include "base/text.h"
 #include "box/conduit.h"
+#include "box/supervisor_gateway.h"
 #include "box/supervisor_impl.h"
-#include "box/userns.h"
+#include "jail/userns.h"
 
 #define LOG_LIMIT (4u * 1024u * 1024u) /* box.log, console.log: rotated once, so twice this is kept */
 #define BOOT_SECONDS_KVM 60            /* from QEMU's start until the guest must have said that it is ready */
@@ -29,8 +30,9 @@
 #define GRACE_SECONDS_KVM 10 /* for the guest to end its sessions and power off */
 #define GRACE_SECONDS_TCG 20
 #define QUIT_SECONDS 3             /* for QEMU to end on request */
-#define LAST_WORDS_MS 300          /* for the conduit to report the ends of sessions after QEMU has gone */
+#define LAST_WORDS_MS 300          /* for conduit and gateway to report how things ended after QEMU has gone */
 #define UNUSED_ID_BASE 1879048192u /* with the supervisor's pid added: an id for this box's jails that nobody has */
+#define UNUSED_ID_STEP 4194304u    /* as many as there are pids: the next kind of process has the next block */
 
 static bool is_tcg(const struct supervisor *s) {
         return s->m.accel.kind == ACCEL_TCG;
@@ -61,10 +63,15 @@ bool super_all_dead(const struct supervisor *s) {
 }
 
 static bool any_died(const struct supervisor *s) {
-        for (size_t i = 0; i < CHILD_COUNT; i++)
+        for (size_t i = 0; i < CHILD_VITAL; i++)
                 if (s->child[i].died)
                         return true;
         return false;
+}
+
+/* Those that have something to say before they go. */
+static bool any_talker(const struct supervisor *s) {
+        return s->child[CHILD_CONDUIT].proc.pid > 0 || s->child[CHILD_GATEWAY].proc.pid > 0;
 }
 
 static void kill_child(struct child *c) {
@@ -81,16 +88,17 @@ void super_kill(struct supervisor *s) {
         bool qemu = s->child[CHILD_QEMU].proc.pid > 0;
         if (s->phase < SUPER_KILLING) {
                 s->phase = SUPER_KILLING;
+                egress_over(s);
                 if (qemu && s->monitor) {
                         vmm_monitor_quit(s->monitor);
                         arm_end(s, QUIT_SECONDS * 1000);
-                } else if (s->child[CHILD_CONDUIT].proc.pid > 0 && !qemu) {
+                } else if (any_talker(s) && !qemu) {
                         arm_end(s, LAST_WORDS_MS);
                 } else {
                         s->phase = SUPER_OVER;
                 }
         } else if (!qemu && s->phase == SUPER_KILLING) {
-                if (s->child[CHILD_CONDUIT].proc.pid > 0)
+                if (any_talker(s))
                         arm_end(s, LAST_WORDS_MS);
                 else
                         s->phase = SUPER_OVER;
@@ -134,6 +142,7 @@ void super_end(struct supervisor *s, int code, const char *fmt, ...) {
                 super_kill(s);
                 return;
         }
+        room_end(s);
         if (!s->bye &&
             !any_died(s)) /* a broken box is switched off: its commands must not look as if they had been ended in order */
                 guest_send(s, WIRE_SHUTDOWN, 0, NULL, 0);
@@ -143,14 +152,14 @@ void super_end(struct supervisor *s, int code, const char *fmt, ...) {
 /* ---- ready */
 
 static json_t *manifest(const struct supervisor *s) {
-        static const char *const networks[] = { "off", "filtered", "open" };
         json_t *secrets = json_array();
         for (size_t i = 0; s->m.secret_names && s->m.secret_names[i]; i++)
                 (void)json_array_append_new(secrets, json_string(s->m.secret_names[i]));
-        return json_pack("{s:s*, s:s*, s:s*, s:s*, s:s*, s:o, s:s, s:o, s:s, s:i, s:I, s:I, s:I}", "image", s->m.image.digest,
-                         "runtime", s->m.image.runtime_digest, "kernel", s->m.image.kernel_digest, "config", s->m.config_file,
-                         "config_hash", s->m.config_hash, "mounts", super_mounts(s), "network", networks[s->m.network],
-                         "secrets", secrets, "accelerator", is_tcg(s) ? "tcg" : "kvm", "cpus", (int)s->m.cpus, "memory",
+        return json_pack("{s:s*, s:s*, s:s*, s:s*, s:s*, s:o, s:s, s:o, s:o, s:o, s:s, s:i, s:I, s:I, s:I}", "image",
+                         s->m.image.digest, "runtime", s->m.image.runtime_digest, "kernel", s->m.image.kernel_digest, "config",
+                         s->m.config_file, "config_hash", s->m.config_hash, "mounts", super_mounts(s), "network",
+                         policy_mode_name(s->m.policy->mode), "rules", policy_words(s->m.policy), "secrets", secrets, "protect",
+                         guarding_words(s), "accelerator", is_tcg(s) ? "tcg" : "kvm", "cpus", (int)s->m.cpus, "memory",
                          (json_int_t)s->m.memory, "disk", (json_int_t)s->m.disk, "ms", (json_int_t)(nb_now_ms() - s->began_ms));
 }
 
@@ -245,14 +254,17 @@ static int make_vhost_sockets(struct supervisor *s, int *ret_listen, int *ret_co
         return r;
 }
 
-static unsigned unused_id(void) {
-        return UNUSED_ID_BASE + (unsigned)getpid();
+unsigned super_unused_id(enum child_role role) {
+        return UNUSED_ID_BASE + (unsigned)role * UNUSED_ID_STEP + (unsigned)getpid();
 }
 
 static int start_virtiofsd(struct supervisor *s, int *ret_connected, struct nb_error *err) {
         NB_AUTO_CLOSE int listener = -1;
         NB_AUTO_CLOSE int log = -1;
+        NB_AUTO_CLOSE int asking = -1;
         int r = make_vhost_sockets(s, &listener, ret_connected, err);
+        if (r == 0)
+                r = guarding_begin(s, &asking, err);
         if (r == 0)
                 r = capture_begin(s, CHILD_VIRTIOFSD, "virtiofsd", NULL, &log, err);
         if (r < 0)
@@ -261,7 +273,9 @@ static int start_virtiofsd(struct supervisor *s, int *ret_connected, struct nb_e
                                   .listen_fd = listener,
                                   .guest_uid = s->m.uid,
                                   .guest_gid = s->m.gid,
-                                  .log_fd = log };
+                                  .log_fd = log,
+                                  .listener_sock = asking,
+                                  .cgroup_fd = s->cgroup.fd };
         struct jail_plan *plan = NULL;
         r = share_daemon_plan(s->share, &d, &plan, err);
         if (r == 0)
@@ -269,7 +283,7 @@ static int start_virtiofsd(struct supervisor *s, int *ret_connected, struct nb_e
         if (r == 0)
                 share_serves(s->share, s->child[CHILD_VIRTIOFSD].proc.pid);
         jail_plan_free(plan);
-        return r;
+        return r < 0 ? r : guarding_start(s, err);
 }
 
 static int open_path(const char *path, int flags, struct nb_error *err) {
@@ -282,11 +296,13 @@ static int start_qemu(struct supervisor *s, int vhost_fd, struct nb_error *err) 
         NB_AUTO_CLOSE int log = -1;
         NB_AUTO_CLOSE int disk = -1;
         NB_AUTO_CLOSE int kvm = -1;
-        NB_AUTO_CLOSE int rootfs = open_path(s->m.image.rootfs, O_RDONLY, err);
+        NB_AUTO_CLOSE int tap = egress_take_tap(s);
+        NB_AUTO_CLOSE int rootfs = image_open(s, s->m.image.rootfs, s->m.image.rootfs_seal, err);
+        NB_AUTO_CLOSE int modules = rootfs < 0 ? -1 : image_open(s, s->m.image.modules, s->m.image.modules_seal, err);
         int agent[2] = { -1, -1 }, qmp[2] = { -1, -1 };
-        int r = rootfs < 0 ? rootfs : 0;
+        int r = rootfs < 0 ? rootfs : modules < 0 ? modules : 0;
         if (r == 0 && s->m.disk_file) {
-                NB_AUTO_FREE char *path = nb_path_join(s->m.state, "disk.raw");
+                NB_AUTO_FREE char *path = disk_file(&s->m);
                 disk = open_path(path, O_RDWR | O_NOFOLLOW, err);
                 r = disk < 0 ? disk : 0;
         }
@@ -308,14 +324,18 @@ static int start_qemu(struct supervisor *s, int vhost_fd, struct nb_error *err) 
                                  .cpus = s->m.cpus,
                                  .memory = s->m.memory,
                                  .rootfs_fd = rootfs,
+                                 .modules_fd = modules,
                                  .disk_fd = disk,
+                                 .disk_flush = s->m.disk_persistent,
                                  .agent_fd = agent[1],
                                  .console_fd = console,
                                  .qmp_fd = qmp[1],
                                  .vhost_fd = vhost_fd,
                                  .kvm_fd = kvm,
+                                 .tap_fd = tap,
                                  .log_fd = log,
-                                 .unused_id = unused_id() };
+                                 .cgroup_fd = s->cgroup.fd,
+                                 .unused_id = super_unused_id(CHILD_QEMU) };
         if (r == 0)
                 r = vmm_plan(&spec, &plan, err);
         if (r == 0)
@@ -343,9 +363,11 @@ static int start_conduit(struct supervisor *s, struct nb_error *err) {
                 r = nb_fail_errno(err, errno, "cannot make the conduit's sockets");
         s->super_fd = super[0];
         s->clients_fd = clients[0];
-        struct conduit_spec spec = {
-                .guest_fd = s->guest_fd, .super_fd = super[1], .clients_fd = clients[1], .log_fd = log, .unused_id = unused_id()
-        };
+        struct conduit_spec spec = { .guest_fd = s->guest_fd,
+                                     .super_fd = super[1],
+                                     .clients_fd = clients[1],
+                                     .log_fd = log,
+                                     .unused_id = super_unused_id(CHILD_CONDUIT) };
         s->child[CHILD_CONDUIT].name = "the conduit";
         if (r == 0)
                 r = conduit_spawn(&spec, &s->child[CHILD_CONDUIT].proc, err);
@@ -402,6 +424,8 @@ static int make_share(struct supervisor *s, struct nb_error *err) {
         for (size_t i = 0; r == 0 && i < s->m.n_mounts; i++) {
                 struct start_mount *m = &s->m.mounts[i];
                 r = share_attach(s->share, nb_steal_fd(&m->fd), m->is_file, m->write, m->id, err);
+                if (r == 0)
+                        r = room_begin(s, m, err);
                 if (r < 0)
                         (void)nb_context(err, "mount %s", m->source);
         }
@@ -447,10 +471,19 @@ static int boot(struct supervisor *s, struct nb_error *err) {
         NB_AUTO_CLOSE int vhost = -1;
         int r = own_namespaces(err);
         if (r == 0)
+                r = image_mark(s, err);
+        if (r == 0)
+                r = room_cgroup(s, err);
+        if (r == 0)
                 r = begin_loop(s, err);
         if (r < 0)
                 return r;
         super_phase_done(s, "namespaces");
+        r = egress_begin(s, err);
+        if (r < 0)
+                return r;
+        if (s->egress)
+                super_phase_done(s, "network");
         r = make_share(s, err);
         if (r < 0)
                 return r;
@@ -464,6 +497,11 @@ static int boot(struct supervisor *s, struct nb_error *err) {
                 return r;
         if (s->m.disk_file)
                 super_phase_done(s, "disk");
+        r = egress_wait(s, err); /* it has had the time of all of this to get ready */
+        if (r < 0)
+                return r;
+        if (s->egress)
+                super_phase_done(s, "gateway");
         r = start_qemu(s, vhost, err);
         if (r == 0)
                 r = begin_setup(s, err);
@@ -477,22 +515,18 @@ static int boot(struct supervisor *s, struct nb_error *err) {
 
 /* ---- the end */
 
-static void keep_disk(const struct supervisor *s) {
-        NB_AUTO_FREE char *disk = nb_path_join(s->m.state, "disk.raw");
-        NB_AUTO_FREE char *kept = nb_path_join(s->m.state, "disk.kept");
-        bool wanted = s->ready_ms ? s->keep_disk : s->m.disk_kept;
-        if (wanted && s->m.disk_file && rename(disk, kept) < 0)
-                nb_warn("cannot keep the disk: %s", strerror(errno));
-}
-
 static void finish(struct supervisor *s, const struct nb_error *err) {
         guest_free(s);
+        egress_free(s);
         for (size_t i = 0; i < NB_ARRAY_LEN(s->capture); i++)
                 capture_free(&s->capture[i]);
         vmm_monitor_free(s->monitor);
         watch_free(s);
+        guarding_free(s);
         share_free(s->share);
-        keep_disk(s);
+        cgroup_remove(&s->cgroup);
+        if (s->ready_ms ? s->keep_disk : s->m.disk_kept)
+                disk_put_by(&s->m);
         if (s->events) {
                 bool up = s->ready_ms != 0;
                 json_t *fields = json_pack("{s:s}", "reason", s->reason);
@@ -518,7 +552,7 @@ static void prepare_process(void) {
                 (void)signal(signal_number, SIG_IGN);
         (void)signal(SIGPIPE, SIG_IGN);
         (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-        (void)setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
+        (void)jail_no_core(NULL);
         struct rlimit files;
         if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
                 files.rlim_cur = files.rlim_max;
@@ -536,7 +570,7 @@ int supervisor_main(void) {
         s->start_fd = SUPER_FD_START;
         s->control_fd = SUPER_FD_CONTROL;
         s->lock = (struct box_lock){ .runtime = SUPER_FD_LOCK, .state = SUPER_FD_STATE };
-        s->guest_fd = s->super_fd = s->clients_fd = s->clock_fd = s->place_fd = s->log.fd = s->console.fd = -1;
+        s->guest_fd = s->super_fd = s->clients_fd = s->clock_fd = s->place_fd = s->log.fd = s->console.fd = s->cgroup.fd = -1;
         s->began_ms = s->phase_ms = nb_now_ms();
         TAILQ_INIT(&s->clients);
         TAILQ_INIT(&s->requests);

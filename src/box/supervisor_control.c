@@ -186,6 +186,10 @@ static void on_connection(evutil_socket_t listener, short what, void *user) {
 }
 
 int control_begin(struct supervisor *s, struct nb_error *err) {
+        /* A connection names the process that listened last as its other end (SO_PEERCRED, unix(7)). That was the starting
+         * command; from now on it is this one, whose end `down` waits for. */
+        if (listen(s->control_fd, BOX_BACKLOG) < 0)
+                return nb_fail_errno(err, errno, "cannot listen on the control socket");
         s->control_event = event_new(s->base, s->control_fd, EV_READ | EV_PERSIST, on_connection, s);
         if (!s->control_event || event_add(s->control_event, NULL) < 0)
                 return nb_fail(err, ENOMEM, "cannot watch the control socket");
@@ -198,6 +202,15 @@ void control_up(struct supervisor *s) {
                 next = TAILQ_NEXT(c, link);
                 if (c->state == CLIENT_WAITING && c->waits_for == WAITS_READY)
                         client_answer(c, NULL);
+        }
+}
+
+void control_policy(struct supervisor *s, unsigned change) {
+        struct super_client *c, *next;
+        for (c = TAILQ_FIRST(&s->clients); c; c = next) {
+                next = TAILQ_NEXT(c, link);
+                if (c->state == CLIENT_WAITING && c->waits_for == WAITS_POLICY && c->change <= change)
+                        client_answer(c, json_pack("{s:i}", "rules", (int)s->m.policy->n_rules));
         }
 }
 

@@ -1,4 +1,4 @@
-/* The scratch disk: a sparse file of the owner's that becomes an ext4 file system on first use. The tool comes from the
+/* The disk inside: a sparse file of the owner's (disk.h) that becomes an ext4 file system on first use. The tool comes from the
  * runtime image and runs in a jail that holds that one file. */
 #include <errno.h>
 #include <fcntl.h>
@@ -6,7 +6,6 @@
 #include <sys/wait.h>
 
 #include "base/mem.h"
-#include "base/paths.h"
 #include "box/supervisor_impl.h"
 
 #define EXT4_MAGIC_AT 1080
@@ -27,7 +26,7 @@ static int wait_for(const struct jail_child *child, const char *dir, struct nb_e
         while (r < 0 && errno == EINTR);
         nb_close(child->pidfd);
         if (r < 0 || info.si_code != CLD_EXITED || info.si_status != 0) {
-                nb_fail(err, EIO, "cannot make a file system on the scratch disk (mke2fs: %s %d)",
+                nb_fail(err, EIO, "cannot make a file system on the disk (mke2fs: %s %d)",
                         info.si_code == CLD_EXITED ? "status" : "signal", info.si_status);
                 struct statvfs fs;
                 if (statvfs(dir, &fs) == 0 && fs.f_bavail * fs.f_frsize < FULL_BYTES)
@@ -37,10 +36,7 @@ static int wait_for(const struct jail_child *child, const char *dir, struct nb_e
         return 0;
 }
 
-int disk_prepare(struct supervisor *s, struct nb_error *err) {
-        NB_AUTO_FREE char *path = nb_path_join(s->m.state, "disk.raw");
-        if (!s->m.disk_file || has_file_system(path))
-                return 0;
+struct jail_plan *disk_plan(const char *runtime, const char *path, int log_fd) {
         static const char *const args[] = { "/usr/sbin/mke2fs",
                                             "-q",
                                             "-F",
@@ -53,12 +49,20 @@ int disk_prepare(struct supervisor *s, struct nb_error *err) {
                                             DISK_TARGET };
         struct jail_plan *plan = jail_plan_new("mke2fs");
         plan->ids = JAIL_IDS_CALLER;
-        jail_plan_runtime(plan, s->m.image.runtime);
+        jail_plan_runtime(plan, runtime);
         jail_plan_mount(plan, &(struct jail_mount){ .kind = JAIL_BIND, .source = path, .target = DISK_TARGET, .write = true });
-        jail_plan_fd(plan, s->log.fd, STDOUT_FILENO);
-        jail_plan_fd(plan, s->log.fd, STDERR_FILENO);
+        jail_plan_fd(plan, log_fd, STDOUT_FILENO);
+        jail_plan_fd(plan, log_fd, STDERR_FILENO);
         for (size_t i = 0; i < NB_ARRAY_LEN(args); i++)
                 nb_strv_add(&plan->argv, args[i]);
+        return plan;
+}
+
+int disk_prepare(struct supervisor *s, struct nb_error *err) {
+        NB_AUTO_FREE char *path = disk_file(&s->m);
+        if (!s->m.disk_file || has_file_system(path))
+                return 0;
+        struct jail_plan *plan = disk_plan(s->m.image.runtime, path, s->log.fd);
         struct jail_child child;
         int r = jail_spawn(plan, &child, err);
         if (r == 0)

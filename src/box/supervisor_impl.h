@@ -2,13 +2,17 @@
  *   supervisor_start.c    the caller's half: prepares, starts the process, follows it
  *   supervisor_message.c  the message between the two halves
  *   supervisor.c          the process: namespaces, children, the way up and the way down
- *   supervisor_disk.c     the scratch disk's file system
+ *   supervisor_image.c    what the box boots from: kept in place, and the same that was checked
+ *   supervisor_disk.c     the disk's file system
  *   supervisor_setup.c    the SETUP frame for the guest
+ *   supervisor_gateway.c  the box's way out, see supervisor_gateway.h for its files
+ *   supervisor_guard.c    the guard: its start, what it refuses, what the owner allows
  *   supervisor_control.c  the control socket: connections
  *   supervisor_requests.c what they may ask for
  *   supervisor_guest.c    what the conduit passes on from the guest, and requests to it
  *   supervisor_watch.c    children's deaths, timers, clock, the runtime folder
  *   supervisor_memory.c   the guest's memory: figures, and requests to give some back
+ *   supervisor_room.c     room on the file systems behind the mounts, and the children's memory
  *   supervisor_log.c      output of guest and children into files that cannot grow without bound */
 #pragma once
 #include <event2/event.h>
@@ -16,12 +20,14 @@
 #include <sys/queue.h>
 
 #include "base/buf.h"
+#include "box/cgroup.h"
 #include "box/control.h"
+#include "box/disk.h"
 #include "box/events.h"
-#include "box/jail.h"
 #include "box/memory.h"
 #include "box/share.h"
 #include "box/supervisor.h"
+#include "jail/jail.h"
 #include "wire/wire.h"
 
 /* Descriptor numbers the supervisor is started with. */
@@ -32,15 +38,26 @@
 
 /* Limits. */
 #define SUPER_MOUNTS_MAX 1024
+#define SUPER_PORTS_MAX 128
 #define SUPER_REASON_MAX 1024
+#define SUPER_MARKS 4 /* runtime, kernel, initramfs, root file system */
 #define SUPER_MESSAGE_MAX (4u * 1024u * 1024u)
 
 /* ---- the message between the halves */
 struct start_mount {
         char *source, *target;
+        char *volume; /* the name of the volume that it is; NULL: a mount */
         bool write, is_file;
+        bool remote; /* its file system is asked over a network */
         int fd;      /* detached tree; -1 once attached */
+        int lock;    /* keeps a volume from being removed while the box runs; -1 */
         char id[16]; /* share entry, once attached */
+};
+/* A port of the guest that is published on the host. */
+struct start_port {
+        char *address;
+        uint16_t host_port, guest_port;
+        int fd; /* listens there */
 };
 struct start_message {
         char *name, *runtime, *state, *control; /* as in struct box_paths */
@@ -48,15 +65,21 @@ struct start_message {
         struct accel accel;
         unsigned cpus;
         uint64_t memory, disk;
-        bool disk_file;        /* state/disk.raw is the scratch disk */
+        uint64_t disk_floor;   /* what must stay free, see room.h */
+        bool disk_file;        /* there is a disk, in a file (disk.h) */
         bool disk_kept;        /* it was kept from an earlier boot, and outlives a start that fails */
+        bool disk_persistent;  /* it outlives the box, and is not the scratch disk but one of its own (disk.h) */
         unsigned boot_seconds; /* how long the guest may take to get ready; 0: as usual */
         unsigned uid, gid;
         char *user, *home, *timezone;
         char *config_file, *config_hash;
-        enum config_network network;
+        struct policy *policy; /* mode and rules in force; rules may be added while the box runs */
+        json_t *proxy;         /* of the caller's environment, as gateway.h has it; NULL: none */
+        struct start_port *ports;
+        size_t n_ports;
         char **env;
         char **secret_names;
+        char **protect; /* patterns of files that the host runs (policy/protect.h); NULL: none */
         char **secrets; /* "NAME=value"; wiped as soon as the guest has them */
         struct start_mount *mounts;
         size_t n_mounts;
@@ -67,7 +90,17 @@ void start_message_wipe_secrets(struct start_message *m);
 void start_message_clear(struct start_message *m);
 
 /* ---- the process */
-enum child_role { CHILD_VIRTIOFSD, CHILD_QEMU, CHILD_CONDUIT, CHILD_COUNT };
+enum child_role {
+        CHILD_VIRTIOFSD,
+        CHILD_GUARD,
+        CHILD_QEMU,
+        CHILD_CONDUIT,
+        CHILD_VITAL, /* the death of one before this ends the box; those from here on are started again */
+        CHILD_GATEWAY = CHILD_VITAL,
+        CHILD_RESOLVER,
+        CHILD_PORTAL,
+        CHILD_COUNT
+};
 struct child {
         struct supervisor *super;
         const char *name;
@@ -112,13 +145,16 @@ struct super_request {
 struct supervisor {
         struct event_base *base;
         struct start_message m;
+        struct egress *egress;  /* NULL: the box has no network */
         struct box_paths paths; /* borrows from m */
         struct box_lock lock;
         struct events *events;
         struct share *share;
+        struct guarding *guarding; /* NULL: nothing is protected */
         struct vmm_monitor *monitor;
         struct child child[CHILD_COUNT];
         struct capture capture[CHILD_COUNT + 1]; /* the last one: the guest's console */
+        struct cgroup cgroup;
         struct log_file log, console;
         char *last_console; /* last line of the guest's console, cleaned */
 
@@ -129,6 +165,8 @@ struct supervisor {
         int end_code; /* errno for the starting command */
         bool keep_disk;
         bool memory_asked; /* the guest owes its figures */
+
+        int marks[SUPER_MARKS]; /* keep in the store what the box was booted from (base/seal.h); never closed */
 
         int start_fd; /* -1 once the box is up */
         struct event *start_event;
@@ -157,11 +195,15 @@ struct supervisor {
         uint64_t last_reclaim_ms;
         bool reclaiming; /* the guest has been asked and has not answered */
         struct memory_policy memory;
+        char *paused;         /* why the machine stands still; NULL: it runs */
+        unsigned over_ticks;  /* looks in a row at which the children used too much memory */
         uint64_t memory_ms;   /* when it was asked for them */
         uint64_t memory_peak; /* the most host memory that the guest took at once, as far as seen */
 };
 
 /* supervisor.c */
+/** An id for jails that nobody has, as real root; one for each kind of process. */
+unsigned super_unused_id(enum child_role role);
 void super_phase_done(struct supervisor *s, const char *name);
 /** Begins the end of the box: graceful while the guest listens, then by force. The first reason stays. `code` is the errno
  *  that a starting command gets. */
@@ -171,9 +213,17 @@ void super_kill(struct supervisor *s);
 void super_ready(struct supervisor *s);
 bool super_all_dead(const struct supervisor *s);
 
+/* supervisor_image.c */
+/** Marks all of it as in use, until this process ends; the starting command's own marks end when the box is up. */
+int image_mark(struct supervisor *s, struct nb_error *err);
+/** Opens a file of the image for QEMU. The very descriptor is compared with what was checked (`seal`, see base/seal.h). */
+int image_open(const struct supervisor *s, const char *path, const char *seal, struct nb_error *err);
+
 /* supervisor_disk.c */
 /** Makes the file system on a new scratch disk. */
 int disk_prepare(struct supervisor *s, struct nb_error *err);
+/** What makes it. Free with jail_plan_free(). */
+struct jail_plan *disk_plan(const char *runtime, const char *path, int log_fd);
 
 /* supervisor_setup.c */
 int setup_build(struct supervisor *s, struct nb_buf *out, struct nb_error *err);
@@ -181,10 +231,23 @@ int setup_build(struct supervisor *s, struct nb_buf *out, struct nb_error *err);
 /* supervisor_control.c */
 int control_begin(struct supervisor *s, struct nb_error *err);
 void control_up(struct supervisor *s);
+/** Changes of policy up to this one are in force. */
+void control_policy(struct supervisor *s, unsigned change);
 void control_phase(struct supervisor *s, const char *name, unsigned long ms);
 /** Answers everybody who waits for the end, and closes. */
 void control_over(struct supervisor *s);
 void control_free(struct supervisor *s);
+
+/* supervisor_guard.c */
+/** A socket on which virtiofsd's jail sends the listener for its calls; -1 in *ret where nothing is protected. */
+int guarding_begin(struct supervisor *s, int *ret_sock, struct nb_error *err);
+/** Starts the guard, once virtiofsd runs. */
+int guarding_start(struct supervisor *s, struct nb_error *err);
+/** To be called before a mount is attached: the guard hears of it. */
+int guarding_mount(struct supervisor *s, const char *id, const struct start_mount *m, struct nb_error *err);
+void guarding_free(struct supervisor *s);
+/** The patterns, as a list. */
+json_t *guarding_words(const struct supervisor *s);
 
 /* supervisor_requests.c */
 json_t *super_mounts(const struct supervisor *s);
@@ -212,6 +275,16 @@ void watch_free(struct supervisor *s);
 void memory_tick(struct supervisor *s);
 /** The guest's figures. -EPROTO if they are none. */
 int memory_stats(struct supervisor *s, const struct wire_frame *f);
+
+/* supervisor_room.c */
+/** Makes the box's cgroup, where there can be one. */
+int room_cgroup(struct supervisor *s, struct nb_error *err);
+/** Refuses a mount (attached already) whose file system has too little room. */
+int room_begin(struct supervisor *s, struct start_mount *m, struct nb_error *err);
+/** Called often, while the box runs. */
+void room_tick(struct supervisor *s);
+/** Lets a machine that stands still go on, because it is to end. */
+void room_end(struct supervisor *s);
 
 /* supervisor_log.c */
 int log_file_open(struct log_file *f, const char *dir, const char *name, uint64_t limit, struct nb_error *err);

@@ -8,12 +8,11 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "box/supervisor_gateway.h"
 
 #define COMMAND_MAX 4096 /* bytes of a command that the event log keeps */
 #define DETACH_TRIES 20  /* the guest's kernel lets go of a mount a moment after it was unmounted */
 #define DETACH_RETRY_MS 150
-
-static const char *const network_names[] = { "off", "filtered", "open" };
 
 static bool is_open(const struct supervisor *s) {
         return s->phase == SUPER_READY || s->phase == SUPER_UP;
@@ -30,8 +29,9 @@ json_t *super_mounts(const struct supervisor *s) {
         json_t *list = json_array();
         for (size_t i = 0; i < s->m.n_mounts; i++) {
                 const struct start_mount *m = &s->m.mounts[i];
-                (void)json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:b}", "source", m->source, "target", m->target,
-                                                            "write", m->write, "file", m->is_file));
+                (void)json_array_append_new(list,
+                                            json_pack("{s:s, s:s, s:s*, s:b, s:b}", "source", m->source, "target", m->target,
+                                                      "volume", m->volume, "write", m->write, "file", m->is_file));
         }
         return list;
 }
@@ -50,14 +50,16 @@ static void on_status(struct super_client *c, const json_t *request) {
         struct supervisor *s = c->super;
         const struct start_message *m = &s->m;
         enum box_state state = s->phase >= SUPER_ENDING ? BOX_STOPPING : s->phase == SUPER_UP ? BOX_RUNNING : BOX_STARTING;
-        client_answer(c, json_pack("{s:s, s:s, s:i, s:f, s:s, s:s*, s:s*, s:s*, s:s*, s:i, s:o, s:s, s:o, s:i, s:I, s:s*}",
-                                   "box", m->name, "state", box_state_name(state), "pid", (int)getpid(), "uptime",
-                                   s->ready_ms ? (double)(nb_now_ms() - s->ready_ms) / 1000.0 : 0.0, "accelerator",
-                                   m->accel.kind == ACCEL_KVM ? "kvm" : "tcg", "accelerator_why", m->accel.why, "config",
-                                   m->config_file, "config_hash", m->config_hash, "image", m->image.digest, "cpus",
-                                   (int)m->cpus, "memory", memory_status(s), "network", network_names[m->network], "mounts",
-                                   super_mounts(s), "sessions", (int)s->n_sessions, "sessions_total",
-                                   (json_int_t)s->sessions_total, "reason", s->reason));
+        json_t *answer = json_pack(
+            "{s:s, s:s, s:i, s:f, s:s, s:s*, s:s*, s:s*, s:s*, s:i, s:o, s:s, s:o, s:o, s:i, s:I, s:s*, s:s*}", "box", m->name,
+            "state", box_state_name(state), "pid", (int)getpid(), "uptime",
+            s->ready_ms ? (double)(nb_now_ms() - s->ready_ms) / 1000.0 : 0.0, "accelerator",
+            m->accel.kind == ACCEL_KVM ? "kvm" : "tcg", "accelerator_why", m->accel.why, "config", m->config_file,
+            "config_hash", m->config_hash, "image", m->image.digest, "cpus", (int)m->cpus, "memory", memory_status(s),
+            "network", policy_mode_name(m->policy->mode), "mounts", super_mounts(s), "protect", guarding_words(s), "sessions",
+            (int)s->n_sessions, "sessions_total", (json_int_t)s->sessions_total, "reason", s->reason, "paused", s->paused);
+        (void)json_object_update_missing_new(answer, egress_status(s));
+        client_answer(c, answer);
 }
 
 static void on_down(struct super_client *c, const json_t *request) {
@@ -103,6 +105,11 @@ static void on_session(struct super_client *c, const json_t *request) {
                 refuse_closed(c);
                 return;
         }
+        if (s->paused) {
+                client_refuse(c, EAGAIN, "make room there, and the box goes on by itself", "the box stands still: %s",
+                              s->paused);
+                return;
+        }
         if (s->n_sessions >= WIRE_STREAMS_MAX) {
                 client_refuse(c, EBUSY, "wait until some of them have ended", "the box runs %u commands at once already",
                               WIRE_STREAMS_MAX);
@@ -117,8 +124,8 @@ static void on_session(struct super_client *c, const json_t *request) {
         s->sessions_total++;
         record_session(s, x->id, request);
         c->session = x->id;
-        client_answer(c,
-                      json_pack("{s:I, s:s, s:o}", "session", (json_int_t)x->id, "home", s->m.home, "mounts", super_mounts(s)));
+        client_answer(c, json_pack("{s:I, s:s, s:o, s:s*}", "session", (json_int_t)x->id, "home", s->m.home, "mounts",
+                                   super_mounts(s), "workdir", s->m.image.workdir));
 }
 
 /* ---- mounts while running */
@@ -127,7 +134,7 @@ static struct super_op *op_new(struct super_client *c) {
         struct super_op *op = nb_calloc(1, sizeof *op);
         op->client = c;
         op->super = c->super;
-        op->mount.fd = -1;
+        op->mount.fd = op->mount.lock = -1;
         c->op = op;
         return op;
 }
@@ -169,7 +176,7 @@ static void on_mounted(struct supervisor *s, void *user, int code, const char *t
         record_mount(s, "mount", &op->mount);
         s->m.mounts = nb_realloc(s->m.mounts, s->m.n_mounts + 1, sizeof *s->m.mounts);
         s->m.mounts[s->m.n_mounts++] = op->mount;
-        op->mount = (struct start_mount){ .fd = -1 };
+        op->mount = (struct start_mount){ .fd = -1, .lock = -1 };
         if (op->client)
                 client_answer(op->client, NULL);
         op_free(op);
@@ -208,7 +215,14 @@ static void on_mount(struct super_client *c, const json_t *request) {
                 op->mount.write = json_is_true(json_object_get(request, "write"));
                 op->mount.is_file = !S_ISDIR(st.st_mode);
                 c->n_fds = 0;
-                int r = share_attach(s->share, c->fds[0], op->mount.is_file, op->mount.write, op->mount.id, &err);
+                NB_AUTO_CLOSE int tree = c->fds[0];
+                char id[16];
+                share_next_id(s->share, id);
+                int r = guarding_mount(s, id, &op->mount, &err);
+                if (r == 0)
+                        r = share_attach(s->share, nb_steal_fd(&tree), op->mount.is_file, op->mount.write, op->mount.id, &err);
+                if (r == 0 && (r = room_begin(s, &op->mount, &err)) < 0)
+                        (void)share_detach(s->share, op->mount.id, NULL);
                 if (r == 0 && send_mount(s, WIRE_MOUNT, op, on_mounted) < 0) {
                         (void)share_detach(s->share, op->mount.id, NULL);
                         r = nb_fail(&err, EBUSY, "too many requests at once");
@@ -227,6 +241,8 @@ static void forget_mount(struct supervisor *s, const char *target) {
         record_mount(s, "unmount", m);
         free(m->source);
         free(m->target);
+        free(m->volume);
+        nb_close(m->lock);
         size_t at = (size_t)(m - s->m.mounts);
         memmove(m, m + 1, (s->m.n_mounts - at - 1) * sizeof *m);
         s->m.n_mounts--;
@@ -313,7 +329,8 @@ static void on_unmount(struct super_client *c, const json_t *request) {
                 op->mount = *m;
                 op->mount.source = nb_strdup(m->source);
                 op->mount.target = nb_strdup(m->target);
-                op->mount.fd = -1;
+                op->mount.volume = NULL;
+                op->mount.fd = op->mount.lock = -1;
                 if (send_mount(s, WIRE_UNMOUNT, op, on_unmounted) < 0) {
                         op_free(op);
                         client_refuse(c, EBUSY, NULL, "too many requests at once");
@@ -321,13 +338,28 @@ static void on_unmount(struct super_client *c, const json_t *request) {
         }
 }
 
+/* The owner's own probes are about to come, or are over: the log must not leave it open whose they were. */
+static void on_attack(struct super_client *c, const json_t *request) {
+        json_t *event = json_object();
+        const char *key;
+        json_t *value;
+        json_object_foreach((json_t *)request, key, value) {
+                if (json_is_integer(value))
+                        (void)json_object_set(event, key, value);
+        }
+        (void)json_object_set(event, "action", json_object_get(request, "action"));
+        events_add(c->super->events, "attack", event);
+        client_answer(c, NULL);
+}
+
 void request_dispatch(struct super_client *c, const json_t *request) {
         static const struct {
                 const char *op;
                 void (*run)(struct super_client *c, const json_t *request);
         } table[] = {
-                { "status", on_status },   { "down", on_down },   { "wait", on_wait },
-                { "session", on_session }, { "mount", on_mount }, { "unmount", on_unmount },
+                { "status", on_status }, { "down", on_down },       { "wait", on_wait },     { "session", on_session },
+                { "mount", on_mount },   { "unmount", on_unmount }, { "policy", on_policy }, { "why", on_why },
+                { "port", on_port },     { "saved", on_saved },     { "review", on_review }, { "attack", on_attack },
         };
         const char *op = json_string_value(json_object_get(request, "op"));
         for (size_t i = 0; op && i < NB_ARRAY_LEN(table); i++) {

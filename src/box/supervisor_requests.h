@@ -5,7 +5,7 @@
 #define CLIENT_FDS_MAX 4
 
 enum client_state { CLIENT_READING, CLIENT_WAITING, CLIENT_ANSWERED };
-enum client_wait { WAITS_GUEST, WAITS_READY, WAITS_END };
+enum client_wait { WAITS_GUEST, WAITS_READY, WAITS_END, WAITS_POLICY };
 
 /* A request that the guest is working on; outlives its client. */
 struct super_op {
@@ -29,6 +29,7 @@ struct super_client {
         size_t n_fds;
         uint32_t session; /* after the answer the connection goes to the conduit under this number */
         struct super_op *op;
+        unsigned change; /* POLICY: which one, see egress_policy() */
 };
 
 /** Answers {"ok": true, …} (reference taken over; NULL: nothing more) and closes; the client may be gone afterwards. */
@@ -36,5 +37,8 @@ void client_answer(struct super_client *c, json_t *answer);
 void client_refuse(struct super_client *c, int code, const char *hint, const char *fmt, ...) NB_PRINTF(4, 5);
 /** A line before the answer. */
 void client_progress(struct super_client *c, json_t *line);
+
+/* supervisor_guard.c */
+void on_review(struct super_client *c, const json_t *request);
 
 void request_dispatch(struct super_client *c, const json_t *request);

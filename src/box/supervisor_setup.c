@@ -7,8 +7,11 @@
 
 #include "base/mem.h"
 #include "box/supervisor_impl.h"
+#include "gateway/gateway.h"
 
 #define SEED_BYTES 64
+
+static const struct wire_net net = { .address = NET_GUEST, .bits = NET_LINK_BITS, .router = NET_GATEWAY, .mtu = NET_MTU };
 
 void guest_mount_tlv(struct nb_buf *out, const struct start_mount *m) {
         wire_tlv_str(out, WIRE_T_ID, m->id);
@@ -57,7 +60,9 @@ int setup_build(struct supervisor *s, struct nb_buf *out, struct nb_error *err) 
                 wire_tlv_bytes(&tlv, WIRE_T_MOUNT, nb_buf_bytes(&one), one.len);
         }
         if (m->disk_file)
-                wire_tlv_u32(&tlv, WIRE_T_DISK, 1);
+                wire_tlv_u32(&tlv, WIRE_T_DISK, m->disk_persistent ? WIRE_DISK_KEEP : WIRE_DISK_SCRATCH);
+        if (s->egress)
+                wire_tlv_net(&tlv, &net);
         (void)clock_gettime(CLOCK_REALTIME, &now);
         wire_tlv_u64(&tlv, WIRE_T_TIME, (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
         size_t len = tlv.len;

@@ -17,14 +17,17 @@
 #include "base/mem.h"
 #include "base/paths.h"
 #include "base/text.h"
+#include "box/port.h"
+#include "box/proxy_env.h"
 #include "box/supervisor_impl.h"
+#include "box/volume.h"
 
 #define STOP_SECONDS 120  /* longer than the supervisor's own deadlines together */
 #define VANISH_TRIES 1000 /* looks after the last word of a box, for its folder to go */
 #define VANISH_US 10000
 #define VANISH_MS 2000 /* and for its process */
 #define BOOT_SECONDS_MAX 3600u
-#define BOOTS_MAX 3 /* of a guest that says that its timers stand still (ETIME) */
+#define BOOTS_MAX 3 /* of a guest whose timers stand still, or whose kernel falls over at once (ETIME) */
 #define ZONEINFO "/zoneinfo/"
 
 /* ---- what the box is made of */
@@ -34,24 +37,58 @@ static int compare_mounts(const void *a, const void *b) {
         return strcmp(x->target, y->target);
 }
 
+static int gather_volume(const struct config_volume *from, struct start_mount *to, struct nb_error *err) {
+        *to = (struct start_mount){
+                .target = nb_strdup(from->target), .volume = nb_strdup(from->name), .write = true, .fd = -1, .lock = -1
+        };
+        int r = volume_open(from->name, &to->source, &to->lock, err);
+        return r < 0 ? r : share_open_tree(to->source, &to->fd, &to->is_file, err);
+}
+
 static int gather_mounts(const struct config *c, struct start_message *m, struct nb_error *err) {
-        if (c->n_mounts > SUPER_MOUNTS_MAX)
-                return nb_fail(err, E2BIG, "%zu mounts are more than the %u that a box can have", c->n_mounts,
+        if (c->n_mounts + c->n_volumes > SUPER_MOUNTS_MAX)
+                return nb_fail(err, E2BIG, "%zu mounts are more than the %u that a box can have", c->n_mounts + c->n_volumes,
                                SUPER_MOUNTS_MAX);
-        m->mounts = nb_calloc(c->n_mounts + 1, sizeof *m->mounts);
+        m->mounts = nb_calloc(c->n_mounts + c->n_volumes + 1, sizeof *m->mounts);
         for (size_t i = 0; i < c->n_mounts; i++) {
                 const struct config_mount *from = &c->mounts[i];
                 struct start_mount *to = &m->mounts[i];
-                *to = (struct start_mount){
-                        .source = nb_strdup(from->source), .target = nb_strdup(from->target), .write = from->write, .fd = -1
-                };
+                *to = (struct start_mount){ .source = nb_strdup(from->source),
+                                            .target = nb_strdup(from->target),
+                                            .write = from->write,
+                                            .fd = -1,
+                                            .lock = -1 };
                 m->n_mounts++;
                 int r = share_open_tree(from->source, &to->fd, &to->is_file, err);
                 if (r < 0)
                         return r;
         }
+        for (size_t i = 0; i < c->n_volumes; i++) {
+                int r = gather_volume(&c->volumes[i], &m->mounts[m->n_mounts++], err);
+                if (r < 0)
+                        return r;
+        }
         /* a target inside another mount comes after it */
         qsort(m->mounts, m->n_mounts, sizeof *m->mounts, compare_mounts);
+        return 0;
+}
+
+/* With the caller's own rights and before anything runs, so that a port in use is the first thing said. */
+static int gather_ports(const struct config *c, struct start_message *m, struct nb_error *err) {
+        if (c->n_ports > SUPER_PORTS_MAX)
+                return nb_fail(err, E2BIG, "%zu published ports are more than the %u that a box can have", c->n_ports,
+                               SUPER_PORTS_MAX);
+        m->ports = nb_calloc(c->n_ports + 1, sizeof *m->ports);
+        for (size_t i = 0; i < c->n_ports; i++) {
+                const struct config_port *from = &c->ports[i];
+                struct start_port *to = &m->ports[m->n_ports++];
+                *to = (struct start_port){ .address = nb_strdup(from->address),
+                                           .host_port = from->host_port,
+                                           .guest_port = from->guest_port,
+                                           .fd = -1 };
+                if (port_listen(from->address, from->host_port, &to->fd, err) < 0)
+                        return nb_context(err, "%s:%u:%u", from->pos.file, from->pos.line, from->pos.column);
+        }
         return 0;
 }
 
@@ -121,48 +158,41 @@ static int gather(const struct box_start *start, struct start_message *m, struct
                 .control = nb_strdup(start->paths->control),
                 .image = { .runtime = nb_strdup(i->runtime),
                            .vmlinux = nb_strdup(i->vmlinux),
+                           .modules = nb_strdup(i->modules),
                            .initrd = nb_strdup(i->initrd),
                            .rootfs = nb_strdup(i->rootfs),
                            .digest = nb_strdup(i->digest),
                            .runtime_digest = nb_strdup(i->runtime_digest),
                            .kernel_digest = nb_strdup(i->kernel_digest),
-                           .env = nb_strv_copy(i->env) },
+                           .rootfs_seal = nb_strdup(i->rootfs_seal),
+                           .vmlinux_seal = nb_strdup(i->vmlinux_seal),
+                           .modules_seal = nb_strdup(i->modules_seal),
+                           .initrd_seal = nb_strdup(i->initrd_seal),
+                           .env = nb_strv_copy(i->env),
+                           .workdir = nb_strdup(i->workdir) },
                 .accel = { .kind = start->accel->kind, .why = nb_strdup(start->accel->why), .tsc_khz = start->accel->tsc_khz },
                 .cpus = c->cpus,
                 .memory = c->memory,
                 .disk = c->disk,
+                .disk_floor = c->disk_floor,
                 .disk_file = c->disk > 0,
+                .disk_persistent = c->keep_disk,
                 .config_file = nb_strdup(c->file),
                 .config_hash = nb_calloc(65, 1),
-                .network = c->network,
+                .policy = policy_copy(c->policy),
                 .env = nb_strv_copy(c->env),
+                .protect = nb_strv_copy(c->protect),
         };
         config_hash(c, m->config_hash);
         gather_person(m);
         int r = gather_timeout(m, err);
+        if (r == 0 && c->policy->mode != POLICY_OFF)
+                r = proxy_settings(&m->proxy, err);
+        if (r == 0)
+                r = gather_ports(c, m, err);
         if (r == 0)
                 r = gather_mounts(c, m, err);
         return r < 0 ? r : gather_secrets(c, m, err);
-}
-
-/* ---- the scratch disk's file */
-
-static int make_disk(const struct box_start *start, struct start_message *m, struct nb_error *err) {
-        NB_AUTO_FREE char *disk = nb_path_join(start->paths->state, "disk.raw");
-        NB_AUTO_FREE char *kept = nb_path_join(start->paths->state, "disk.kept");
-        if (start->recreate)
-                (void)unlink(kept);
-        if (start->config->disk == 0)
-                return 0;
-        m->disk_kept = rename(kept, disk) == 0;
-        if (m->disk_kept)
-                return 0;
-        NB_AUTO_CLOSE int fd = open(disk, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-        if (fd < 0 || ftruncate(fd, (off_t)start->config->disk) < 0) {
-                nb_fail_errno(err, errno, "cannot make the scratch disk %s", disk);
-                return nb_hint(err, "make room there, or set machine.disk to less");
-        }
-        return 0;
 }
 
 /* ---- the process */
@@ -328,7 +358,7 @@ static int start_owned(const struct box_start *start, bool again, struct box_loc
         if (r == 0)
                 r = gather(start, &m, err);
         if (r == 0)
-                r = make_disk(start, &m, err);
+                r = disk_take(start, &m, err);
         if (r == 0)
                 r = hand_over(f, &m, lock, &listener, err);
         start_message_clear(&m);
@@ -373,6 +403,8 @@ static int start_once(const struct box_start *start, bool again, struct nb_error
 }
 
 int box_start(const struct box_start *start, struct nb_error *err) {
+        if (disk_check(start, err) < 0) /* before a running box is ended for nothing */
+                return -err->code;
         if (start->recreate && box_stop(start->paths, false, err) < 0 && err && err->code != ENOENT)
                 return -err->code;
         nb_error_clear(err);

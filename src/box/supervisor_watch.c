@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "box/conduit.h"
+#include "box/supervisor_gateway.h"
 #include "box/supervisor_impl.h"
 
 #define TICK_MS 500
@@ -30,9 +31,15 @@ static void name_death(const struct child *c, char ret[64]) {
                 snprintf(ret, 64, "%s ended with status %d", c->name, c->status);
 }
 
+/* QEMU ended in order while the guest was starting, and the guest's kernel had not even a console yet. Under emulation on a
+ * busy host that happens once in some hundred boots, and says nothing about the image. */
+static bool fell_over(const struct supervisor *s) {
+        return s->phase == SUPER_BOOTING && s->m.accel.kind == ACCEL_TCG && !s->last_console && !s->bye;
+}
+
 /* The cause among the dead: who was killed did not fall because of the others; QEMU's orderly end is the guest's doing. */
 static void judge(struct supervisor *s) {
-        static const enum child_role order[] = { CHILD_QEMU, CHILD_VIRTIOFSD, CHILD_CONDUIT };
+        static const enum child_role order[] = { CHILD_QEMU, CHILD_VIRTIOFSD, CHILD_GUARD, CHILD_CONDUIT };
         char death[64];
         for (int signals = 1; signals >= 0; signals--) {
                 for (size_t i = 0; i < NB_ARRAY_LEN(order); i++) {
@@ -43,6 +50,8 @@ static void judge(struct supervisor *s) {
                         if (c->by_signal || order[i] != CHILD_QEMU || c->status != 0)
                                 super_end(s, EIO, "%s%s%s", death, s->last_console ? "; the guest's console said last: " : "",
                                           s->last_console ? s->last_console : "");
+                        else if (fell_over(s))
+                                super_end(s, ETIME, "the guest's kernel fell over before it could say anything");
                         else
                                 super_end(s, ESHUTDOWN, "the guest ended its machine%s%s",
                                           s->last_console ? "; its console said last: " : "",
@@ -75,7 +84,9 @@ static void on_child(evutil_socket_t fd, short what, void *user) {
         char death[64];
         name_death(c, death);
         nb_info("%s", death);
-        if (s->phase >= SUPER_ENDING)
+        if (c - s->child >= CHILD_VITAL)
+                egress_died(s, c, death);
+        else if (s->phase >= SUPER_ENDING)
                 super_kill(s);
         else if (!event_pending(s->settle_timer, EV_TIMEOUT, NULL))
                 (void)event_add(s->settle_timer, &(struct timeval){ .tv_usec = SETTLE_MS * 1000 });
@@ -84,6 +95,7 @@ static void on_child(evutil_socket_t fd, short what, void *user) {
 int watch_child(struct supervisor *s, enum child_role role, struct nb_error *err) {
         struct child *c = &s->child[role];
         c->super = s;
+        c->died = false;
         c->event = event_new(s->base, c->proc.pidfd, EV_READ | EV_PERSIST, on_child, c);
         if (!c->event || event_add(c->event, NULL) < 0)
                 return nb_fail(err, ENOMEM, "cannot watch %s", c->name);
@@ -174,9 +186,10 @@ static void on_tick(evutil_socket_t fd, short what, void *user) {
                 check_place(s);
         if (s->phase != SUPER_READY && s->phase != SUPER_UP)
                 return;
-        if (s->ticks % TIME_EVERY_TICKS == 0)
+        if (s->ticks % TIME_EVERY_TICKS == 0 && !s->paused)
                 watch_send_time(s);
         memory_tick(s);
+        room_tick(s);
 }
 
 static void on_terminate(evutil_socket_t signal, short what, void *user) {

@@ -11,13 +11,17 @@
 #include "base/mem.h"
 #include "box/accel.h"
 #include "box/memory.h"
+#include "gateway/gateway.h"
 
 #define VMM_CPUS_MAX 255u
 #define VMM_MEMORY_MIN (128ull << 20)
 #define VMM_MEMORY_MAX (4ull << 40)
 #define VMM_MEMORY_ALIGN (2ull << 20) /* the block in which free pages are reported and given back */
 #define VMM_NOFILE 512u               /* three descriptors a queue and the drives; a machine with everything holds about 60 */
+#define VMM_THREADS 128u              /* besides those of the CPUs: 64 for the drives, and a few */
 #define VMM_STATUS_MAX 16384u
+#define VMM_NET_RX_QUEUE 1024u /* the most QEMU has: a burst of segments while the guest is busy */
+#define VMM_NET_TX_QUEUE 256u  /* likewise, without vhost */
 #define VMM_FIRST_FD 3
 
 /* Where the jail shows the two files that QEMU opens by name. */
@@ -28,9 +32,10 @@
  *  panic=-1: a panic resets at once, which ends QEMU.
  *  8250.nr_uarts=0: there is no serial port to look for.
  *  cryptomgr.notests: no self-tests of ciphers that nobody will use (a fifth of the boot under emulation).
+ *  ipv6.disable=1: a box has no IPv6, with or without a network; so there is no second family to filter.
  *  initcall_blacklist: no statistical test of timer jitter, since the host gives a seed; no parsing of the certificates that
  *  signed modules: the host has put the modules into the initramfs itself. Each saves a twentieth. */
-static const char kernel_words[] = "console=hvc0 quiet panic=-1 8250.nr_uarts=0 cryptomgr.notests "
+static const char kernel_words[] = "console=hvc0 quiet panic=-1 8250.nr_uarts=0 cryptomgr.notests ipv6.disable=1 "
                                    "initcall_blacklist=jent_mod_init,load_system_certificate_list";
 
 /* A descriptor's number in the jail is its place in this list; the fdsets are numbered the same. */
@@ -89,12 +94,13 @@ static void kernel_args(struct build *b) {
         ARG(b, "%s%s%s", kernel_words, accel[0] ? " " : "", accel);
 }
 
-static void block_args(struct build *b, const char *node, int fd, bool write) {
+static void block_args(struct build *b, const char *node, int fd, bool write, bool flush) {
         int set = pass_fdset(b, fd);
         ARG(b, "-blockdev");
-        /* Two boxes read one image: no locks. A scratch disk lives for one boot of the host: no flushing. */
-        ARG(b, "driver=file,node-name=%s,filename=/dev/fdset/%d,locking=off,read-only=%s,discard=%s,cache.no-flush=on", node,
-            set, write ? "off" : "on", write ? "unmap" : "ignore");
+        /* Two boxes read one image: no locks. A scratch disk lives for one boot of the host: no flushing. A disk that is kept
+         * is flushed when the guest says so; nobody else has it open while the box holds its lock. */
+        ARG(b, "driver=file,node-name=%s,filename=/dev/fdset/%d,locking=off,read-only=%s,discard=%s,cache.no-flush=%s", node,
+            set, write ? "off" : "on", write ? "unmap" : "ignore", flush ? "off" : "on");
         ARG(b, "-device");
         /* A full host disk is the guest's I/O error; the machine does not stop for it. */
         ARG(b, "virtio-blk-device,drive=%s,rerror=report,werror=report", node);
@@ -112,6 +118,19 @@ static void chardev_args(struct build *b, const char *id, int fd) {
                 ARG(b, "file,id=%s,path=/dev/fdset/%d,append=on", id, n);
 }
 
+/* A TAP that the supervisor made; QEMU moves frames between it and the guest, whole segments at a time (the device carries the
+ * header of virtio-net). vhost would take QEMU out of that path, but needs a device of the host's that ordinary users lack. */
+static void net_args(struct build *b) {
+        if (b->spec->tap_fd < 0)
+                return;
+        int n = pass_fd(b, b->spec->tap_fd);
+        ARG(b, "-netdev");
+        ARG(b, "tap,id=net,fd=%d,vhost=off", n);
+        ARG(b, "-device");
+        ARG(b, "virtio-net-device,netdev=net,mac=" NET_GUEST_MAC ",mrg_rxbuf=on,rx_queue_size=%u,tx_queue_size=%u",
+            VMM_NET_RX_QUEUE, VMM_NET_TX_QUEUE);
+}
+
 static void device_args(struct build *b) {
         const struct vmm_spec *spec = b->spec;
         chardev_args(b, "console", spec->console_fd);
@@ -122,14 +141,17 @@ static void device_args(struct build *b) {
         ARG(b, "virtconsole,bus=serial.0,nr=0,chardev=console");
         ARG(b, "-device");
         ARG(b, "virtserialport,bus=serial.0,nr=1,chardev=agent,name=nixbox.0");
-        block_args(b, "root", spec->rootfs_fd, false);
+        /* the guest knows them by their order: vda, vdb, vdc */
+        block_args(b, "root", spec->rootfs_fd, false, false);
+        block_args(b, "modules", spec->modules_fd, false, false);
         if (spec->disk_fd >= 0)
-                block_args(b, "disk", spec->disk_fd, true);
+                block_args(b, "disk", spec->disk_fd, true, spec->disk_flush);
         if (spec->vhost_fd >= 0) {
                 chardev_args(b, "share", spec->vhost_fd);
                 ARG(b, "-device");
                 ARG(b, "vhost-user-fs-device,chardev=share,tag=nixbox,queue-size=1024,num-request-queues=1");
         }
+        net_args(b);
         ARG(b, "-device");
         ARG(b, "virtio-balloon-device,id=balloon,deflate-on-oom=on,free-page-reporting=on");
         chardev_args(b, "qmp", spec->qmp_fd);
@@ -143,15 +165,23 @@ static void jail_parts(struct build *b, uint64_t memory) {
         plan->ids = JAIL_IDS_UNUSED;
         plan->unused_id = spec->unused_id;
         plan->seccomp = JAIL_SECCOMP_QEMU;
+        plan->landlock = (struct landlock_plan){ .on = true, .read = true };
+        plan->oom_score_adj = JAIL_OOM_FIRST;
+        plan->cgroup_fd = spec->cgroup_fd;
         jail_plan_runtime(plan, spec->image->runtime);
-        jail_plan_mount(plan, &(struct jail_mount){ JAIL_BIND, .source = spec->image->vmlinux, .target = KERNEL_PATH });
-        jail_plan_mount(plan, &(struct jail_mount){ JAIL_BIND, .source = spec->image->initrd, .target = INITRD_PATH });
+        const struct image *i = spec->image;
+        jail_plan_mount(
+            plan, &(struct jail_mount){ JAIL_BIND, .source = i->vmlinux, .target = KERNEL_PATH, .seal = i->vmlinux_seal });
+        jail_plan_mount(plan,
+                        &(struct jail_mount){ JAIL_BIND, .source = i->initrd, .target = INITRD_PATH, .seal = i->initrd_seal });
         for (int fd = 0; fd < VMM_FIRST_FD; fd++) /* stdin too: QEMU reads nothing there, but the number must be taken */
                 jail_plan_fd(plan, spec->log_fd, fd);
         struct stat st;
         uint64_t disk = spec->disk_fd >= 0 && fstat(spec->disk_fd, &st) == 0 ? (uint64_t)st.st_size : 0;
         jail_plan_limit(plan, RLIMIT_MEMLOCK, 0);
+        jail_plan_limit(plan, RLIMIT_MSGQUEUE, 0);
         jail_plan_limit(plan, RLIMIT_NOFILE, VMM_NOFILE);
+        jail_plan_limit(plan, RLIMIT_NPROC, spec->cpus + VMM_THREADS);
         /* no file may grow beyond the guest's memory (a memfd) or the scratch disk */
         jail_plan_limit(plan, RLIMIT_FSIZE, disk > memory ? disk : memory);
 }

@@ -5,8 +5,8 @@
 #include <sys/types.h>
 
 #include "base/error.h"
-#include "box/jail.h"
 #include "image/image.h"
+#include "jail/jail.h"
 
 enum accel_kind { ACCEL_KVM, ACCEL_TCG };
 struct accel {
@@ -24,14 +24,18 @@ struct vmm_spec {
         const struct image *image;
         unsigned cpus;
         uint64_t memory;
-        int rootfs_fd;  /* EROFS, read-only */
-        int disk_fd;    /* scratch disk, read-write, or -1 */
-        int agent_fd;   /* our QEMU-side end of the control channel (stream socket) */
-        int console_fd; /* guest console output goes here (pipe or socket, write side) */
-        int qmp_fd;     /* QEMU-side end of the monitor's socketpair */
-        int vhost_fd;   /* connected to virtiofsd */
-        int kvm_fd;     /* /dev/kvm, or -1 */
-        int log_fd;     /* QEMU's stderr */
+        int rootfs_fd;   /* EROFS, read-only */
+        int modules_fd;  /* the kernel's modules: EROFS, read-only */
+        int disk_fd;     /* disk, read-write, or -1 */
+        bool disk_flush; /* what the guest flushes reaches the host's disk: it outlives the box */
+        int agent_fd;    /* our QEMU-side end of the control channel (stream socket) */
+        int console_fd;  /* guest console output goes here (pipe or socket, write side) */
+        int qmp_fd;      /* QEMU-side end of the monitor's socketpair */
+        int vhost_fd;    /* connected to virtiofsd */
+        int kvm_fd;      /* /dev/kvm, or -1 */
+        int tap_fd;      /* the guest's network device, or -1: it has none */
+        int log_fd;      /* QEMU's stderr */
+        int cgroup_fd;   /* of the box, or -1 */
         unsigned unused_id;
 };
 /** The jail and argument vector for this machine. The plan borrows from the spec and its image. Free with jail_plan_free(). */
@@ -51,6 +55,7 @@ int vmm_monitor_new(struct event_base *base, int fd, const struct vmm_monitor_op
                     struct nb_error *err);
 void vmm_monitor_free(struct vmm_monitor *m);
 void vmm_monitor_quit(struct vmm_monitor *m);                          /* ends QEMU */
+void vmm_monitor_run(struct vmm_monitor *m, bool run);                 /* stops the machine, or lets it go on */
 void vmm_monitor_balloon(struct vmm_monitor *m, uint64_t guest_bytes); /* sets the memory the guest may use */
 /** Host memory the guest's RAM takes now (from /proc of QEMU), and QEMU's own on top of it. Returns 0 or -errno. */
 int vmm_memory_use(pid_t qemu, uint64_t *ret_guest, uint64_t *ret_own);

@@ -22,7 +22,7 @@ struct vmm_monitor {
         struct vmm_monitor_ops ops;
         struct nb_buf in, out;
         struct qmp_meter meter;
-        uint32_t next_id;
+        uint32_t next_id, stop_id; /* the last command to stop the machine */
         bool greeted, ready, dead;
         bool busy, orphan; /* inside the reader's callbacks; freed by the owner meanwhile */
 };
@@ -90,6 +90,8 @@ static void take_message(struct vmm_monitor *m, const struct qmp_message *msg) {
         case QMP_ERROR:
                 if (!m->ready)
                         end_connection(m, VMM_EVENT_PROTOCOL, "QEMU refused to negotiate");
+                else if (m->stop_id != 0 && msg->id == m->stop_id)
+                        end_connection(m, VMM_EVENT_PROTOCOL, "QEMU refused to stop the machine");
                 return; /* a refused balloon size is no reason to end a box */
         case QMP_RETURN:
                 if (m->ready || msg->id != ID_CAPABILITIES)
@@ -181,6 +183,11 @@ void vmm_monitor_free(struct vmm_monitor *m) {
 
 void vmm_monitor_quit(struct vmm_monitor *m) {
         send_command(m, "quit", NULL);
+}
+
+void vmm_monitor_run(struct vmm_monitor *m, bool run) {
+        m->stop_id = run ? 0 : m->next_id;
+        send_command(m, run ? "cont" : "stop", NULL);
 }
 
 void vmm_monitor_balloon(struct vmm_monitor *m, uint64_t guest_bytes) {

@@ -1,6 +1,7 @@
 /* The command line: global options and the table of verbs. A verb parses, calls the library, prints; it reports an error
  * once, through cli_fail(). */
 #pragma once
+#include <jansson.h>
 #include <stdbool.h>
 
 #include "base/error.h"
@@ -43,6 +44,12 @@ int cli_config_file(struct cli *cli, char **ret, struct nb_error *err);
 int cli_box(struct cli *cli, struct box_paths **ret, struct nb_error *err);
 /** Connects to the box meant. */
 int cli_connect(struct cli *cli, int *ret_fd, struct nb_error *err);
+/** Sends a request to the box meant, which must run, and returns its answer (*ret may be NULL; else the caller's reference). */
+int cli_call(struct cli *cli, const json_t *request, const int *fds, size_t n_fds, json_t **ret, struct nb_error *err);
+/** The box meant and whether it runs; one that is just starting is waited for. */
+int cli_running(struct cli *cli, struct box_paths **ret, bool *ret_running, struct nb_error *err);
+/** A result for programs: one line of JSON on stdout (reference taken over). */
+int cli_print_json(json_t *doc, struct nb_error *err);
 /** Prints a usage error for the verb with the way to its help; returns CLI_FAILED. */
 int cli_usage(const struct cli_verb *verb, const char *fmt, ...) NB_PRINTF(2, 3);
 
@@ -54,12 +61,19 @@ int verb_down(struct cli *, int, char **);
 int verb_status(struct cli *, int, char **);
 int verb_mount(struct cli *, int, char **);
 int verb_unmount(struct cli *, int, char **);
+int verb_allow(struct cli *, int, char **);
+int verb_deny(struct cli *, int, char **);
+int verb_why(struct cli *, int, char **);
+int verb_port(struct cli *, int, char **);
+int verb_review(struct cli *, int, char **);
+int verb_attack(struct cli *, int, char **);
 int verb_events(struct cli *, int, char **);
 int verb_cp(struct cli *, int, char **);
 int verb_logs(struct cli *, int, char **);
 int verb_config(struct cli *, int, char **);
 int verb_image(struct cli *, int, char **);
 int verb_doctor(struct cli *, int, char **);
+int verb_volume(struct cli *, int, char **);
 int verb_version(struct cli *, int, char **);
 /** Starts the box of the config in force if it is not running (for `run`). Defined with `up`. */
 int cli_ensure_up(struct cli *cli, struct nb_error *err);

@@ -3,24 +3,19 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <locale.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #include "base/io.h"
 #include "base/mem.h"
 #include "base/text.h"
-#include "box/session.h"
 #include "cli/cli.h"
 #include "cli/cp_path.h"
 #include "cli/cp_tar.h"
 #include "cli/progress.h"
+#include "cli/remote.h"
 
-#define WORDS_MAX 4096u /* of what the guest's tar says on stderr */
 #define ANSWER_MAX 16u
 
 /* What a destination in the box is: a folder, something else, or nothing yet. */
@@ -33,71 +28,19 @@ struct cp {
         uint64_t bytes;
 };
 
-/* A command in the box, run by a child process of ours, so that its stream can be read or written here. */
-struct remote {
-        pid_t pid;
-        int words; /* what it said on stderr */
-};
-
-static _Noreturn void remote_main(int control, char *const *argv, int in, int out, int words) {
-        NB_AUTO_ERROR err = { 0 };
-        struct rlimit limit = { WORDS_MAX, WORDS_MAX }; /* the words are from the guest: no more of them than this */
-        (void)signal(SIGXFSZ, SIG_IGN);
-        (void)setrlimit(RLIMIT_FSIZE, &limit);
-        const struct session_spec spec = { .argv = argv, .in = in, .out = out, .err = words };
-        int r = session_run(control, &spec, &err);
-        if (r < 0) {
-                (void)cli_fail(&err);
-                r = CLI_FAILED;
-        }
-        _exit(r);
-}
-
-/* Starts the command; `in` and `out` are the child's, and closed here. */
-static int remote_start(struct cp *cp, char *const *argv, int in, int out, int ours, struct remote *ret, struct nb_error *err) {
-        int control = -1;
-        int r = cli_connect(cp->cli, &control, err);
-        ret->words = r == 0 ? memfd_create("words", MFD_CLOEXEC) : -1;
-        if (r == 0 && ret->words < 0)
-                r = nb_fail_errno(err, errno, "cannot make a memory file");
-        if (r == 0 && (ret->pid = fork()) < 0)
-                r = nb_fail_errno(err, errno, "cannot start a process");
-        if (r == 0 && ret->pid == 0) {
-                nb_close(ours); /* or it would keep its own stream open */
-                remote_main(control, argv, in, out, ret->words);
-        }
-        nb_close(control);
-        if (in > STDERR_FILENO)
-                nb_close(in);
-        if (out > STDERR_FILENO)
-                nb_close(out);
-        if (r < 0)
-                ret->words = nb_close(ret->words);
-        return r;
-}
-
 /* Waits for the command and turns a failure into an error with its own words. */
 static int remote_end(struct remote *remote, const char *path, struct nb_error *err) {
-        int status = 0;
-        while (waitpid(remote->pid, &status, 0) < 0 && errno == EINTR)
-                ;
         NB_AUTO_FREE char *words = NULL;
-        size_t len = 0;
-        (void)lseek(remote->words, 0, SEEK_SET);
-        (void)nb_read_fd(remote->words, 2 * WORDS_MAX, &words, &len);
-        remote->words = nb_close(remote->words);
-        while (len > 0 && words[len - 1] == '\n')
-                words[--len] = 0;
-        int code = WIFEXITED(status) ? WEXITSTATUS(status) : CLI_FAILED;
+        int code = remote_wait(remote, &words);
         if (code == 0)
                 return 0;
-        if (code == CLI_FAILED && len == 0)
+        if (code == CLI_FAILED && !*words)
                 return nb_fail(err, EIO, "the copy was not completed"); /* why was said already */
         if (code == 127) {
                 nb_fail(err, ENOENT, "the box has no tar, which copying needs");
                 return nb_hint(err, "add tar to image.packages, or copy through a mount");
         }
-        return nb_fail(err, EIO, "%s in the box: %s", path, len > 0 ? words : "tar failed");
+        return nb_fail(err, EIO, "%s in the box: %s", path, *words ? words : "tar failed");
 }
 
 static void on_bytes(void *user, const char *name, uint64_t bytes) {
@@ -135,7 +78,7 @@ static int copy_out(struct cp *cp, struct nb_error *err) {
         int ends[2];
         if (pipe2(ends, O_CLOEXEC) < 0)
                 return nb_fail_errno(err, errno, "cannot make a pipe");
-        int r = remote_start(cp, argv, -1, ends[1], ends[0], &remote, err);
+        int r = remote_start(cp->cli, argv, NULL, -1, ends[1], ends[0], &remote, err);
         if (r < 0) {
                 nb_close(ends[0]);
                 return r;
@@ -167,7 +110,7 @@ static int probe(struct cp *cp, char *ret, struct nb_error *err) {
         int ends[2];
         if (pipe2(ends, O_CLOEXEC) < 0)
                 return nb_fail_errno(err, errno, "cannot make a pipe");
-        int r = remote_start(cp, argv, -1, ends[1], ends[0], &remote, err);
+        int r = remote_start(cp->cli, argv, NULL, -1, ends[1], ends[0], &remote, err);
         char answer[ANSWER_MAX] = { 0 };
         if (r == 0) {
                 (void)nb_read_full(ends[0], answer, sizeof answer - 1);
@@ -189,7 +132,7 @@ static int send_tree(struct cp *cp, const char *folder, const char *name, struct
         if (!cp->from.stream && pipe2(ends, O_CLOEXEC) < 0)
                 return nb_fail_errno(err, errno, "cannot make a pipe");
         NB_AUTO_CLOSE int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-        int r = remote_start(cp, argv, ends[0], nb_steal_fd(&null), ends[1], &remote, err);
+        int r = remote_start(cp->cli, argv, NULL, ends[0], nb_steal_fd(&null), ends[1], &remote, err);
         if (r < 0 || cp->from.stream) {
                 nb_close(ends[1]);
                 return r < 0 ? r : remote_end(&remote, cp->to.path, err);

@@ -153,13 +153,8 @@ static int put_data(struct unpack *u, struct archive *in, int fd, const char *pa
         return 0;
 }
 
-static int put_file(struct unpack *u, struct archive *in, struct archive_entry *e, int parent, const char *name,
-                    const char *path, struct nb_error *err) {
-        if (unlinkat(parent, name, 0) < 0 && errno != ENOENT)
-                return nb_fail_errno(err, errno, "cannot replace %s", path);
-        NB_AUTO_CLOSE int fd = openat(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-        if (fd < 0)
-                return nb_fail_errno(err, errno, "cannot create %s", path);
+static int fill_file(struct unpack *u, struct archive *in, struct archive_entry *e, int fd, const char *path,
+                     struct nb_error *err) {
         int r = put_data(u, in, fd, path, err);
         if (r < 0)
                 return r;
@@ -171,6 +166,22 @@ static int put_file(struct unpack *u, struct archive *in, struct archive_entry *
                 return nb_fail_errno(err, errno, "cannot set the mode of %s", path);
         (void)futimens(fd, times);
         return 0;
+}
+
+static int put_file(struct unpack *u, struct archive *in, struct archive_entry *e, int parent, const char *name,
+                    const char *path, struct nb_error *err) {
+        struct cp_file f;
+        int r = cp_file_open(parent, &f);
+        if (r < 0)
+                return nb_fail_errno(err, -r, "cannot create %s", path);
+        r = fill_file(u, in, e, f.fd, path, err);
+        if (r == 0) {
+                r = cp_file_keep(&f, name);
+                if (r < 0)
+                        nb_fail_errno(err, -r, "cannot replace %s", path);
+        }
+        cp_file_close(&f);
+        return r;
 }
 
 static int put_symlink(int parent, const char *name, const char *target) {

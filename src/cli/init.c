@@ -31,18 +31,39 @@ static const char body[] =
     "    write: true               # without it, read-only\n"
     "\n"
     "network:\n"
-    "  mode: off                   # no network device at all. The other modes are not enforced yet, so a\n"
-    "                              # start with them is refused; the default will be `filtered`\n"
+    "  mode: filtered              # what `allow` names can be reached, and nothing else. off: no network at all;\n"
+    "                              # open: the public internet\n"
+    "  allow:                      # known services have profiles: nixbox init --profile github --profile npm\n"
+    "    # - api.example.com       # this name only, ports 443 and 80\n"
+    "    # - \"*.example.org\"       # any name below it\n"
+    "    # - {host: git.example.com, ports: [22, 443]}\n"
+    "                              # while the box runs: nixbox events --denied, nixbox allow --save HOST\n"
+    "\n"
+    "#ports: [\"8080:80\"]          # port 80 of the box as port 8080 of this host\n"
     "\n"
     "#env: {EDITOR: vim}           # plain values; nothing of your own environment goes in by itself\n"
-    "\n"
-    "#secrets:                     # given to the commands inside, never written down\n"
-    "#  - name: API_KEY            # the variable inside\n"
-    "#    from: env                # or env:NAME, file:PATH, command:COMMAND\n"
-    "\n"
-    "#setup: [./scripts/setup.sh]  # inside the box, after each start\n";
+    "\n";
+
+static const char last[] = "#setup: [./scripts/setup.sh]  # inside the box, after each start\n";
+
+/* Profiles of agents: the variable that has the key, and a command to begin with. */
+static const struct agent {
+        const char *profile, *key, *command;
+} agents[] = {
+        { "claude-code", "ANTHROPIC_API_KEY", "claude" },
+        { "codex", "OPENAI_API_KEY", "codex" },
+};
+
+static const struct agent *agent_of(char *const *profiles) {
+        for (; profiles && *profiles; profiles++)
+                for (size_t i = 0; i < NB_ARRAY_LEN(agents); i++)
+                        if (strcmp(*profiles, agents[i].profile) == 0)
+                                return &agents[i];
+        return NULL;
+}
 
 static char *compose(const struct cli *cli, char *const *profiles) {
+        const struct agent *agent = agent_of(profiles);
         NB_AUTO_FREE char *name = cli->name ? nb_asprintf("\nname: \"%s\"\n", cli->name) : nb_strdup("");
         NB_AUTO_FREE char *list = nb_strdup("");
         for (; profiles && *profiles; profiles++) {
@@ -51,7 +72,12 @@ static char *compose(const struct cli *cli, char *const *profiles) {
                 list = longer;
         }
         NB_AUTO_FREE char *line = *list ? nb_asprintf("\nprofiles: [%s]\n", list) : nb_strdup("");
-        return nb_asprintf("%s%s%s%s", head, name, line, body);
+        return nb_asprintf("%s%s%s%s"
+                           "#secrets:                     # given to the commands inside, never written down\n"
+                           "#  - name: %-18s # the variable inside\n"
+                           "#    from: env                # or env:NAME, file:PATH, command:COMMAND\n"
+                           "\n%s",
+                           head, name, line, body, agent ? agent->key : "API_KEY", last);
 }
 
 static int write_new(const char *file, const char *text, struct nb_error *err) {
@@ -110,12 +136,13 @@ int verb_init(struct cli *cli, int argc, char **argv) {
         NB_AUTO_FREE char *file = nb_path_normalize(joined);
         if (init(cli, file, profiles, &err) < 0)
                 return cli_fail(&err);
+        const struct agent *agent = agent_of(profiles);
         if (!cli->quiet)
                 fprintf(stderr,
                         "nixbox: wrote %s\n"
                         "  next:  nixbox up                 boots the box\n"
-                        "         nixbox run \"uname -a\"     runs a command in it, in this folder\n"
+                        "         nixbox run %-14s runs a command in it, in this folder\n"
                         "         nixbox down               ends it\n",
-                        file);
+                        file, agent ? agent->command : "\"uname -a\"");
         return 0;
 }

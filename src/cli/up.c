@@ -13,6 +13,7 @@
 #include "box/supervisor.h"
 #include "cli/cli.h"
 #include "cli/hooks.h"
+#include "cli/image_parts.h"
 #include "cli/progress.h"
 #include "config/approval.h"
 
@@ -139,7 +140,7 @@ static int load(struct up *u, const struct up_options *o, struct nb_error *err) 
 static int prepare(struct up *u, struct nb_error *err) {
         u->progress = progress_new(u->cli->quiet, u->cli->color);
         struct image_progress progress = { on_image_step, u };
-        int r = image_ensure(u->config, false, &progress, &u->image, err);
+        int r = image_ensure_approved(u->config, false, &progress, &u->image, err);
         if (r == 0) {
                 progress_step(u->progress, "starting", "trying the accelerator", 0, 0);
                 r = accel_probe(&u->accel, err);
@@ -149,6 +150,21 @@ static int prepare(struct up *u, struct nb_error *err) {
                 fprintf(stderr, "nixbox: %s\n", u->accel.why);
         }
         return r;
+}
+
+/* What is not protected is said each time; what is, with -v. */
+static void note_protected(const struct up *u) {
+        const struct config *c = u->config;
+        bool writable = false;
+        if (!c)
+                return;
+        for (size_t i = 0; i < c->n_mounts; i++)
+                writable = writable || c->mounts[i].write;
+        if (!c->protect && writable && !u->cli->quiet)
+                fprintf(stderr, "nixbox: nothing is protected: the box may write files that programs of this host run\n"
+                                "  take protect: [] out of the config to protect git hooks, editor settings and the like\n");
+        if (c->protect && u->cli->verbose)
+                fprintf(stderr, "nixbox: %zu patterns of files that this host runs are protected\n", nb_strv_len(c->protect));
 }
 
 /* 0: started, 1: was running already. */
@@ -165,6 +181,7 @@ static int bring_up(struct up *u, const struct up_options *o, struct nb_error *e
         }
         if (state == BOX_RUNNING && !o->recreate)
                 return 1;
+        note_protected(u);
         r = prepare(u, err);
         if (r < 0)
                 return r;

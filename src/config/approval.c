@@ -27,10 +27,10 @@
 
 struct question {
         const struct config *c;
-        json_t *now, *record; /* canonical form; the record or NULL */
-        struct reach_list reach, granted;
-        bool writable; /* a box can write the config or a file it makes the host use */
-        bool damaged;  /* there is a record, but it cannot be read */
+        json_t *now, *record;           /* canonical form; the record or NULL */
+        struct reach_list reach, wider; /* all of it; what was not approved before */
+        bool writable;                  /* a box can write the config or a file it makes the host use */
+        bool damaged;                   /* there is a record, but it cannot be read */
 };
 
 static int record_path(const char *file, char **ret, struct nb_error *err) {
@@ -66,6 +66,10 @@ static json_t *writable_sources(const struct config *c) {
         for (size_t i = 0; i < c->n_mounts; i++)
                 if (c->mounts[i].write)
                         json_array_append_new(list, json_string(c->mounts[i].source));
+        for (size_t i = 0; i < c->n_volumes; i++) {
+                NB_AUTO_FREE char *path = config_volume_path(c->volumes[i].name);
+                json_array_append_new(list, json_string(path));
+        }
         return list;
 }
 
@@ -198,15 +202,10 @@ static void show_change(const struct question *q, FILE *out) {
                 fprintf(out, "  and %zu more lines: nixbox config shows all\n", nb_strv_len(diff) - SHOWN_MAX);
         if (!diff)
                 fputs("  the order of entries has changed\n", out);
-        bool first = true;
-        for (size_t i = 0; i < q->reach.n; i++) {
-                if (reach_covered(&q->reach.items[i], &q->granted))
-                        continue;
-                if (first)
-                        fputs("With this the box may also:\n", out);
-                first = false;
-                show(out, q->reach.items[i].beyond ? "  * " : "    ", q->reach.items[i].text);
-        }
+        if (q->wider.n > 0)
+                fputs("With this the box may also:\n", out);
+        for (size_t i = 0; i < q->wider.n; i++)
+                show(out, q->wider.items[i].beyond ? "  * " : "    ", q->wider.items[i].text);
         show_limits(q, out);
         if (q->writable)
                 fputs("A box can write one of these files: the change may be its doing, not yours.\n", out);
@@ -256,13 +255,6 @@ static bool any_beyond(const struct reach_list *l) {
         return false;
 }
 
-static bool widens(const struct question *q) {
-        for (size_t i = 0; i < q->reach.n; i++)
-                if (!reach_covered(&q->reach.items[i], &q->granted))
-                        return true;
-        return false;
-}
-
 static int decide(const struct question *q, enum approval_ask ask, struct nb_error *err) {
         char hash[NB_SHA256_HEX];
         config_hash(q->c, hash);
@@ -270,7 +262,7 @@ static int decide(const struct question *q, enum approval_ask ask, struct nb_err
                 return 0;
         if (q->damaged || (q->record && q->writable))
                 return ask_owner(q, ask, err);
-        if (any_beyond(&q->reach) && (!q->record || widens(q)))
+        if (any_beyond(&q->reach) && (!q->record || q->wider.n > 0))
                 return ask_owner(q, ask, err);
         return write_record(q->c, q->now, "use", err);
 }
@@ -285,10 +277,13 @@ int approval_check(const struct config *c, enum approval_ask ask, struct nb_erro
         q.damaged = there && !q.record;
         q.writable = in_writable_mount(c);
         reach_of(q.now, c->dir, &q.reach);
-        reach_of(json_object_get(q.record, "canonical"), c->dir, &q.granted);
+        struct reach_list granted = { 0 };
+        reach_of(json_object_get(q.record, "canonical"), c->dir, &granted);
+        reach_widening(&q.reach, &granted, &q.wider);
         r = decide(&q, ask, err);
         reach_clear(&q.reach);
-        reach_clear(&q.granted);
+        reach_clear(&q.wider);
+        reach_clear(&granted);
         json_decref(q.now);
         json_decref(q.record);
         return r;
@@ -313,6 +308,21 @@ int approval_note_writable(const char *file, const char *source, struct nb_error
         if (!below_any(json_object_get(record, "writable"), source)) {
                 json_array_append_new(json_object_get(record, "writable"), json_string(source));
                 r = save_record(path, record, err);
+        }
+        json_decref(record);
+        return r;
+}
+
+int approval_follow_lock(const struct config *c, const char *before, struct nb_error *err) {
+        NB_AUTO_FREE char *path = NULL;
+        bool there = false;
+        int r = record_path(c->file, &path, err);
+        json_t *record = r == 0 ? read_record(path, &there) : NULL;
+        if (record && strcmp(json_string_value(json_object_get(record, "hash")), before) == 0) {
+                json_t *now = render_canonical(c);
+                const char *by = json_string_value(json_object_get(record, "by"));
+                r = write_record(c, now, by ? by : "use", err);
+                json_decref(now);
         }
         json_decref(record);
         return r;

@@ -12,6 +12,13 @@ enum approval_ask { APPROVAL_ASK_TERMINAL, APPROVAL_ACCEPT, APPROVAL_REFUSE };
 int approval_check(const struct config *c, enum approval_ask ask, struct nb_error *err);
 /** Records that the owner approves `c` as it is (used by `nixbox init`). */
 int approval_grant(const struct config *c, struct nb_error *err);
+/** Records that the owner approves `after`, if `before` was approved and they differ in nothing but the rules in `asked`: those
+ *  added, and those that were their opposite gone. Returns 1, or 0 if they differ otherwise too and nothing is recorded. */
+int approval_follow(const struct config *before, const struct config *after, const struct policy_rule *asked, size_t n_asked,
+                    struct nb_error *err);
+/** Carries the record over a nixbox.lock that nixbox itself has just written: `c` holds its bytes, and `before` is the hash
+ * that `c` had until then. Does nothing if what is on record is another config than that. */
+int approval_follow_lock(const struct config *c, const char *before, struct nb_error *err);
 /** Notes that the running box of the config `file` can now write below `source` (a mount added while it runs), so that a
  *  change to any config or hook there is asked about. */
 int approval_note_writable(const char *file, const char *source, struct nb_error *err);

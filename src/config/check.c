@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/paths.h"
 #include "base/text.h"
+#include "policy/protect.h"
 
 #define CPUS_MAX 255
 #define MEMORY_MIN (128ull << 20)
@@ -15,6 +16,7 @@
 #define DISK_MIN (64ull << 20)
 #define DISK_MAX (64ull << 40)
 #define PACKAGE_NAME_MAX 128
+#define LOCALE_MODIFIER_MAX 16u
 
 static int check_name(struct check *c, struct doc_node *n) {
         int r = check_text(c, n, "name");
@@ -46,9 +48,14 @@ static int check_profiles(struct check *c, struct doc_node *n) {
         return check_list(c, n, "profiles", profile);
 }
 
-/* "nix:FILE", "dir:PATH" and "oci:./PATH" name something on this host: made absolute. */
+static bool is_nix_file(const char *text) {
+        size_t len = strlen(text);
+        return len > strlen(".nix") && strcmp(text + len - strlen(".nix"), ".nix") == 0;
+}
+
+/* "nix:FILE.nix", "dir:PATH", "oci:./PATH" and "oci:docker-archive:FILE" name something on this host: made absolute. */
 static int check_base(struct check *c, struct doc_node *n) {
-        static const char *const kinds[] = { "oci:", "nix:", "dir:" };
+        static const char *const kinds[] = { "oci:docker-archive:", "oci:", "nix:", "dir:" };
         int r = check_text(c, n, "image.base");
         if (r < 0 || strcmp(n->text, "debian-13") == 0 || strcmp(n->text, "debian-12") == 0)
                 return r;
@@ -56,7 +63,8 @@ static int check_base(struct check *c, struct doc_node *n) {
                 const char *rest = n->text + strlen(kinds[i]);
                 if (!nb_starts_with(n->text, kinds[i]) || !*rest)
                         continue;
-                bool path = strcmp(kinds[i], "dir:") == 0 || strchr("./~", *rest);
+                bool path = i == 0 || strchr("./~", *rest) || strcmp(kinds[i], "dir:") == 0 ||
+                            (strcmp(kinds[i], "nix:") == 0 && is_nix_file(rest));
                 NB_AUTO_FREE char *full = NULL;
                 if (!path)
                         return 0;
@@ -81,60 +89,53 @@ static int package(struct check *c, struct doc_node *n) {
         return nb_hint(c->err, "names are of lower-case letters, digits, '+', '-' and '.', and begin with a letter or digit");
 }
 
-static int npm_package(struct check *c, struct doc_node *n) {
-        static const char allowed[] = "abcdefghijklmnopqrstuvwxyz0123456789-._~";
-        int r = check_text(c, n, "a package");
-        if (r < 0)
-                return r;
-        const char *p = n->text;
-        size_t scope = 0, name = 0;
-        if (*p == '@') {
-                scope = strspn(++p, allowed);
-                p += scope;
-                p += scope > 0 && *p == '/' ? 1 : strlen(p);
-        }
-        name = strspn(p, allowed);
-        bool version = p[name] == '@' && p[name + 1] && !strpbrk(p + name + 1, " /\n\t@:");
-        if (name > 0 && (p[name] == 0 || version) && *p != '.' && *p != '-' && strlen(n->text) <= PACKAGE_NAME_MAX)
-                return 0;
-        doc_fail(n, c->err, EINVAL, "'%s' cannot be the name of an npm package", n->text);
-        return nb_hint(c->err, "write name, @scope/name or name@version");
-}
-
 static int check_packages(struct check *c, struct doc_node *n) {
         return check_list(c, n, "image.packages", package);
 }
 
-static int check_npm(struct check *c, struct doc_node *n) {
-        return check_list(c, n, "image.npm", npm_package);
+/* LANGUAGE[_TERRITORY].UTF-8[@MODIFIER]: what glibc's sources are named after, and nothing but UTF-8. */
+static bool valid_locale(const char *text) {
+        static const char lower[] = "abcdefghijklmnopqrstuvwxyz", upper[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+        if (strcmp(text, LOCALE_PLAIN) == 0)
+                return true;
+        size_t language = strspn(text, lower);
+        if (language < 2 || language > 3)
+                return false;
+        text += language;
+        if (*text == '_') {
+                if (strspn(text + 1, upper) != 2)
+                        return false;
+                text += 3;
+        }
+        if (!nb_starts_with(text, ".UTF-8"))
+                return false;
+        text += strlen(".UTF-8");
+        size_t modifier = *text == '@' ? strspn(text + 1, lower) : 0;
+        return *text == 0 || (modifier > 0 && modifier <= LOCALE_MODIFIER_MAX && text[1 + modifier] == 0);
+}
+
+static int check_locale(struct check *c, struct doc_node *n) {
+        int r = check_text(c, n, "image.locale");
+        if (r < 0 || valid_locale(n->text))
+                return r;
+        doc_fail(n, c->err, EINVAL, "'%s' cannot be the name of a locale", n->text);
+        return nb_hint(c->err, "write a language and a territory, such as de_DE.UTF-8; only UTF-8 is there");
+}
+
+static int check_docs(struct check *c, struct doc_node *n) {
+        return check_bool(c, n, "image.docs");
 }
 
 static int check_image(struct check *c, struct doc_node *n) {
-        static const struct check_key keys[] = { { "base", check_base }, { "packages", check_packages }, { "npm", check_npm } };
+        static const struct check_key keys[] = { { "base", check_base },       { "packages", check_packages },
+                                                 { "npm", check_npm },         { "npm-scripts", check_npm_scripts },
+                                                 { "npm-bin", check_npm_bin }, { "locale", check_locale },
+                                                 { "docs", check_docs } };
         return check_map(c, n, "image", keys, NB_ARRAY_LEN(keys));
 }
 
 static int check_cpus(struct check *c, struct doc_node *n) {
         return check_int(c, n, "machine.cpus", 1, CPUS_MAX);
-}
-
-static int check_size(struct check *c, struct doc_node *n, const char *what, uint64_t min, uint64_t max) {
-        uint64_t v = 0;
-        if (n->kind != DOC_TEXT && n->kind != DOC_INT) {
-                check_wrong_type(c, n, what, "a size");
-                return nb_hint(c->err, "write a whole number and K, M, G or T, such as 8G");
-        }
-        int r = nb_parse_size(n->text, &v);
-        if (r == -EINVAL) {
-                doc_fail(n, c->err, EINVAL, "%s: '%s' is not a size", what, n->text);
-                return nb_hint(c->err, "write a whole number and K, M, G or T, such as 8G");
-        }
-        if (r < 0 || v < min || v > max) {
-                NB_AUTO_FREE char *low = nb_format_size(min);
-                NB_AUTO_FREE char *high = nb_format_size(max);
-                return doc_fail(n, c->err, ERANGE, "%s must be from %s to %s, but here is %s", what, low, high, n->text);
-        }
-        return 0;
 }
 
 static int check_memory(struct check *c, struct doc_node *n) {
@@ -145,9 +146,34 @@ static int check_disk(struct check *c, struct doc_node *n) {
         return check_size(c, n, "machine.disk", DISK_MIN, DISK_MAX);
 }
 
+static int check_keep(struct check *c, struct doc_node *n) {
+        return check_bool(c, n, "machine.keep");
+}
+
+static int check_disk_floor(struct check *c, struct doc_node *n) {
+        return check_size(c, n, "machine.disk-floor", 0, DISK_MAX);
+}
+
 static int check_machine(struct check *c, struct doc_node *n) {
-        static const struct check_key keys[] = { { "cpus", check_cpus }, { "memory", check_memory }, { "disk", check_disk } };
+        static const struct check_key keys[] = { { "cpus", check_cpus },
+                                                 { "memory", check_memory },
+                                                 { "disk", check_disk },
+                                                 { "keep", check_keep },
+                                                 { "disk-floor", check_disk_floor } };
         return check_map(c, n, "machine", keys, NB_ARRAY_LEN(keys));
+}
+
+static int protect_word(struct check *c, struct doc_node *n) {
+        int r = check_text(c, n, "an item of protect");
+        NB_AUTO_ERROR why = { 0 };
+        if (r < 0 || strcmp(n->text, PROTECT_DEFAULT) == 0 || protect_check(n->text + (n->text[0] == '!'), &why) == 0)
+                return r;
+        doc_fail(n, c->err, EINVAL, "%s", why.what);
+        return nb_hint(c->err, "%s", why.hint ? why.hint : "docs/protect.md says how patterns are written");
+}
+
+static int check_protect(struct check *c, struct doc_node *n) {
+        return check_list(c, n, "protect", protect_word);
 }
 
 static int check_source(struct check *c, struct doc_node *n) {
@@ -204,6 +230,26 @@ static int mount(struct check *c, struct doc_node *n) {
 
 static int check_mounts(struct check *c, struct doc_node *n) {
         return check_list(c, n, "mounts", mount);
+}
+
+static int check_volumes(struct check *c, struct doc_node *n) {
+        if (n->kind == DOC_NULL)
+                n->kind = DOC_MAP;
+        if (n->kind != DOC_MAP) {
+                check_wrong_type(c, n, "volumes", "a map (NAME: target)");
+                return nb_hint(c->err, "write it as {npm-cache: ~/.npm}");
+        }
+        for (size_t i = 0; i < n->n_kids; i++) {
+                struct doc_node at = { .src = n->kids[i]->src, .line = n->kids[i]->key_line, .column = n->kids[i]->key_column };
+                if (!nb_valid_name(n->kids[i]->key)) {
+                        doc_fail(&at, c->err, EINVAL, "'%s' cannot be the name of a volume", n->kids[i]->key);
+                        return nb_hint(c->err, "use 1 to 40 of a-z, 0-9 and '-', with no '-' at either end");
+                }
+                int r = check_target(c, n->kids[i]);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
 }
 
 static int check_env(struct check *c, struct doc_node *n) {
@@ -311,21 +357,14 @@ static int check_hooks(struct check *c, struct doc_node *n) {
 
 int check_document(struct check *c, struct doc_node *root) {
         static const struct check_key keys[] = {
-                { "name", check_name },
-                { "profiles", check_profiles },
-                { "image", check_image },
-                { "machine", check_machine },
-                { "mounts", check_mounts },
-                { "network", check_network },
-                { "env", check_env },
-                { "secrets", check_secrets },
-                { "setup", check_commands },
-                { "hooks", check_hooks },
-                { "inspect", NULL },
-                { "protect", NULL },
-                { "hide", NULL },
-                { "ports", NULL },
-                { "volumes", NULL },
+                { "name", check_name },       { "profiles", check_profiles },
+                { "image", check_image },     { "machine", check_machine },
+                { "mounts", check_mounts },   { "network", check_network },
+                { "ports", check_ports },     { "env", check_env },
+                { "secrets", check_secrets }, { "setup", check_commands },
+                { "hooks", check_hooks },     { "inspect", NULL },
+                { "protect", check_protect }, { "hide", NULL },
+                { "volumes", check_volumes },
         };
         return check_map(c, root, "", keys, NB_ARRAY_LEN(keys));
 }

@@ -144,6 +144,25 @@ int check_int(struct check *c, const struct doc_node *n, const char *what, unsig
         return 0;
 }
 
+int check_size(struct check *c, struct doc_node *n, const char *what, uint64_t min, uint64_t max) {
+        uint64_t v = 0;
+        if (n->kind != DOC_TEXT && n->kind != DOC_INT) {
+                check_wrong_type(c, n, what, "a size");
+                return nb_hint(c->err, "write a whole number and K, M, G or T, such as 8G");
+        }
+        int r = nb_parse_size(n->text, &v);
+        if (r == -EINVAL) {
+                doc_fail(n, c->err, EINVAL, "%s: '%s' is not a size", what, n->text);
+                return nb_hint(c->err, "write a whole number and K, M, G or T, such as 8G");
+        }
+        if (r < 0 || v < min || v > max) {
+                NB_AUTO_FREE char *low = nb_format_size(min);
+                NB_AUTO_FREE char *high = nb_format_size(max);
+                return doc_fail(n, c->err, ERANGE, "%s must be from %s to %s, but here is %s", what, low, high, n->text);
+        }
+        return 0;
+}
+
 static int item_text(struct check *c, struct doc_node *n) {
         return check_text(c, n, "an item of this list");
 }

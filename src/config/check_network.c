@@ -1,37 +1,15 @@
-/* network: and host names. Only shapes are checked here; what a rule means is the gateway's. */
-#include <arpa/inet.h>
-#include <ctype.h>
+/* network:, ports: and host names. Shapes are checked here and brought to normal form; what a name, a range and a rule may be
+ * is src/policy's to say. */
 #include <errno.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "base/text.h"
 #include "config/check.h"
+#include "config/port.h"
+#include "config/rules.h"
 
-#define HOST_MAX 253
-#define LABEL_MAX 63
-
-static const char *host_problem(const char *host) {
-        size_t len = strlen(host), labels = 0;
-        const char *last = host;
-        if (len > HOST_MAX)
-                return "is longer than 253 characters";
-        for (const char *p = host;;) {
-                size_t n = strspn(p, "abcdefghijklmnopqrstuvwxyz0123456789-_");
-                if (n == 0 || n > LABEL_MAX || p[0] == '-' || p[n - 1] == '-' || (p[n] && p[n] != '.'))
-                        return "is not a host name";
-                labels++;
-                last = p;
-                if (!p[n])
-                        break;
-                p += n + 1;
-        }
-        /* 127.1, 0x7f.1 and 2130706433 are addresses to many programs */
-        if (last[strspn(last, "0123456789")] == 0 ||
-            (nb_starts_with(last, "0x") && last[2 + strspn(last + 2, "0123456789abcdef")] == 0))
-                return "is an address, not a name";
-        return labels < 2 ? "has no dot" : NULL;
-}
+#define LIMIT_MAX (1ull << 60) /* bytes */
 
 static int bad_host(struct check *c, const struct doc_node *n, const char *problem) {
         doc_fail(n, c->err, EINVAL, "'%s' %s", n->text, problem);
@@ -48,52 +26,39 @@ static int bad_host(struct check *c, const struct doc_node *n, const char *probl
 }
 
 int check_host(struct check *c, struct doc_node *n, const char *what, bool suffix) {
+        char name[NAME_MAX_LEN + 1];
         int r = check_text(c, n, what);
         if (r < 0)
                 return r;
-        for (char *p = n->text; *p; p++)
-                *p = (char)tolower((unsigned char)*p);
         bool star = nb_starts_with(n->text, "*.");
         if (star && !suffix)
                 return bad_host(c, n, "is a pattern, but here only whole names are possible");
-        const char *problem = host_problem(n->text + (star ? 2 : 0));
-        if (problem && star && strcmp(problem, "has no dot") == 0)
-                problem = "covers a whole top-level domain";
-        return problem ? bad_host(c, n, problem) : 0;
+        const char *host = n->text + (star ? 2 : 0);
+        if (name_canonical(host, strlen(host), name) < 0)
+                return bad_host(c, n, name_problem(host, strlen(host)));
+        if (!suffix && !strchr(name, '.')) /* of patterns and rules it is for src/policy to say */
+                return bad_host(c, n, "has no dot");
+        doc_set_text(n, nb_asprintf("%s%s", star ? "*." : "", name));
+        return 0;
 }
 
 static int rule_host(struct check *c, struct doc_node *n) {
         return check_host(c, n, "host", true);
 }
 
-static bool host_bits_clear(const unsigned char *addr, unsigned bits, unsigned total) {
-        for (unsigned i = bits; i < total; i++)
-                if (addr[i / 8] & (0x80u >> (i % 8)))
-                        return false;
-        return true;
-}
-
 static int rule_cidr(struct check *c, struct doc_node *n) {
+        struct addr_range range;
+        char text[ADDR_TEXT];
         int r = check_text(c, n, "cidr");
         if (r < 0)
                 return r;
-        const char *slash = strchr(n->text, '/');
-        NB_AUTO_FREE char *addr = nb_strndup(n->text, slash ? (size_t)(slash - n->text) : 0);
-        unsigned char bytes[16];
-        uint64_t bits = 0;
-        unsigned total = 0;
-        if (inet_pton(AF_INET, addr, bytes) == 1)
-                total = 32;
-        else if (inet_pton(AF_INET6, addr, bytes) == 1)
-                total = 128;
-        if (total == 0 || nb_parse_uint(slash + 1, total, &bits) < 0) {
-                doc_fail(n, c->err, EINVAL, "'%s' is not a range of addresses", n->text);
-                return nb_hint(c->err, "write ADDRESS/BITS, such as 10.1.2.0/24 or 10.1.2.3/32");
+        if (addr_range_parse(n->text, &range) < 0) {
+                doc_fail(n, c->err, EINVAL, "'%s' is not a range of addresses, or has bits set beyond its length", n->text);
+                return nb_hint(c->err,
+                               "write ADDRESS/BITS with the first address of the range, such as 10.1.2.0/24 or 10.1.2.3/32");
         }
-        if (!host_bits_clear(bytes, (unsigned)bits, total)) {
-                doc_fail(n, c->err, EINVAL, "'%s' has bits set beyond its first %u", n->text, (unsigned)bits);
-                return nb_hint(c->err, "write the first address of the range, or /%u for this address alone", total);
-        }
+        addr_range_format(&range, text);
+        doc_set_text(n, nb_strdup(text));
         return 0;
 }
 
@@ -140,27 +105,53 @@ static int rule_private(struct check *c, struct doc_node *n) {
         return check_bool(c, n, "private");
 }
 
-static int rule(struct check *c, struct doc_node *n) {
+static int rule_limit(struct check *c, struct doc_node *n) {
+        return check_size(c, n, "limit", 1, LIMIT_MAX);
+}
+
+/* The first of these keys that is there. */
+static const struct doc_node *first_of(const struct doc_node *map, const char *const *keys) {
+        const struct doc_node *n = NULL;
+        for (; *keys && !n; keys++)
+                n = doc_get(map, *keys);
+        return n;
+}
+
+static int rule(struct check *c, struct doc_node *n, bool deny) {
         static const struct check_key keys[] = {
-                { "host", rule_host },       { "cidr", rule_cidr },   { "ports", rule_ports },
+                { "host", rule_host },       { "cidr", rule_cidr },   { "ports", rule_ports },     { "limit", rule_limit },
                 { "methods", rule_methods }, { "paths", rule_paths }, { "private", rule_private },
         };
-        if (n->kind != DOC_MAP)
-                return check_host(c, n, "an item of network.allow", true);
-        int r = check_map(c, n, "a rule", keys, NB_ARRAY_LEN(keys));
-        if (r < 0)
-                return r;
-        bool host = doc_get(n, "host"), cidr = doc_get(n, "cidr");
-        if (host == cidr)
-                return doc_fail(n, c->err, EINVAL, "a rule needs either host or cidr%s", host ? ", not both" : "");
-        const struct doc_node *only_host = doc_get(n, "methods");
-        if (!only_host)
-                only_host = doc_get(n, "paths");
-        if (!only_host)
-                only_host = doc_get(n, "private");
-        if (cidr && only_host)
-                return doc_fail(only_host, c->err, EINVAL, "'%s' goes with host, not with cidr", only_host->key);
-        return 0;
+        static const char *const with_host[] = { "methods", "paths", "private", NULL };
+        static const char *const with_allow[] = { "limit", "methods", "paths", "private", NULL };
+        struct policy_rule made = { 0 };
+        int r = 0;
+        if (n->kind != DOC_MAP) {
+                r = check_host(c, n, deny ? "an item of network.deny" : "an item of network.allow", true);
+        } else {
+                r = check_map(c, n, "a rule", keys, NB_ARRAY_LEN(keys));
+                bool host = doc_get(n, "host"), cidr = doc_get(n, "cidr");
+                const struct doc_node *wrong = cidr ? first_of(n, with_host) : NULL;
+                if (r == 0 && host == cidr)
+                        return doc_fail(n, c->err, EINVAL, "a rule needs either host or cidr%s", host ? ", not both" : "");
+                if (r == 0 && wrong)
+                        return doc_fail(wrong, c->err, EINVAL, "'%s' goes with host, not with cidr", wrong->key);
+                wrong = deny ? first_of(n, with_allow) : NULL;
+                if (r == 0 && wrong)
+                        return doc_fail(wrong, c->err, EINVAL, "'%s' goes with allow, not with deny", wrong->key);
+        }
+        if (r == 0)
+                r = rules_make(n, deny, &made, c->err);
+        policy_rule_clear(&made);
+        return r;
+}
+
+static int allow_rule(struct check *c, struct doc_node *n) {
+        return rule(c, n, false);
+}
+
+static int deny_rule(struct check *c, struct doc_node *n) {
+        return rule(c, n, true);
 }
 
 static int network_mode(struct check *c, struct doc_node *n) {
@@ -176,12 +167,41 @@ static int network_mode(struct check *c, struct doc_node *n) {
 }
 
 static int network_allow(struct check *c, struct doc_node *n) {
-        return check_list(c, n, "network.allow", rule);
+        return check_list(c, n, "network.allow", allow_rule);
+}
+
+static int network_deny(struct check *c, struct doc_node *n) {
+        return check_list(c, n, "network.deny", deny_rule);
 }
 
 int check_network(struct check *c, struct doc_node *n) {
         static const struct check_key keys[] = {
-                { "mode", network_mode }, { "allow", network_allow }, { "deny", NULL }, { "limit", NULL }
+                { "mode", network_mode }, { "allow", network_allow }, { "deny", network_deny }, { "limit", NULL }
         };
         return check_map(c, n, "network", keys, NB_ARRAY_LEN(keys));
+}
+
+/* Brought to the one form ADDRESS:PORT:PORT, so that two ways to say it are one thing. */
+static int published(struct check *c, struct doc_node *n) {
+        struct config_port p = { 0 };
+        if (n->kind == DOC_INT)
+                n->kind = DOC_TEXT;
+        int r = check_text(c, n, "a published port");
+        if (r < 0)
+                return r;
+        r = config_parse_port(n->text, &p, c->err);
+        if (r < 0) {
+                NB_AUTO_FREE char *at = doc_origin(n);
+                return nb_context(c->err, "%s", at);
+        }
+        doc_set_text(n, port_text(&p));
+        config_port_clear(&p);
+        return 0;
+}
+
+int check_ports(struct check *c, struct doc_node *n) {
+        int r = check_list(c, n, "ports", published);
+        if (r == 0 && n->n_kids > CHECK_PORTS_MAX)
+                return doc_fail(n->kids[CHECK_PORTS_MAX], c->err, E2BIG, "more than %d published ports", CHECK_PORTS_MAX);
+        return r;
 }

@@ -46,7 +46,10 @@ struct doc_node *doc_copy(const struct doc_node *n) {
 }
 
 bool doc_equal(const struct doc_node *a, const struct doc_node *b) {
-        if (a->kind != b->kind || a->n_kids != b->n_kids || (a->text && strcmp(a->text, b->text) != 0))
+        if (a->kind != b->kind || a->n_kids != b->n_kids)
+                return false;
+        /* a list or map that was left empty still has the text of the value that was not there */
+        if (a->kind != DOC_LIST && a->kind != DOC_MAP && strcmp(a->text, b->text) != 0)
                 return false;
         for (size_t i = 0; i < a->n_kids; i++) {
                 const struct doc_node *other = a->kind == DOC_MAP ? doc_get(b, a->kids[i]->key) : b->kids[i];
@@ -87,6 +90,14 @@ void doc_put(struct doc_node *map, const char *key, struct doc_node *kid) {
                 kid->key = nb_strdup(key);
         }
         doc_append(map, kid);
+}
+
+void doc_remove(struct doc_node *parent, const struct doc_node *kid) {
+        size_t left = 0;
+        for (size_t i = 0; i < parent->n_kids; i++)
+                if (parent->kids[i] != kid)
+                        parent->kids[left++] = parent->kids[i];
+        parent->n_kids = left;
 }
 
 void doc_set_text(struct doc_node *n, char *text) {
@@ -138,6 +149,21 @@ void config_tree_free(struct config_tree *tree) {
                 source_free(tree->sources[i]);
         free(tree->sources);
         free(tree);
+}
+
+int doc_file_path(const char *file, char **ret, struct nb_error *err) {
+        NB_AUTO_FREE char *cwd = getcwd(NULL, 0);
+        NB_AUTO_FREE char *full = nb_path_join(cwd ? cwd : "/", file);
+        NB_AUTO_FREE char *normal = nb_path_normalize(full);
+        char *slash = strrchr(normal, '/');
+        NB_AUTO_FREE char *dir = nb_strndup(normal, slash == normal ? 1 : (size_t)(slash - normal));
+        NB_AUTO_FREE char *real = realpath(dir, NULL);
+        if (!real) {
+                nb_fail_errno(err, errno, "cannot read %s", file);
+                return nb_hint(err, "nixbox init writes a config");
+        }
+        *ret = nb_path_join(real, slash + 1);
+        return 0;
 }
 
 /* The path as a person in the current folder would write it. */

@@ -54,6 +54,8 @@ const char *doc_text(const struct doc_node *map, const char *key);
 /** Appends to a list / to a map under a key (which must be free). Takes ownership of the kid. */
 void doc_append(struct doc_node *list, struct doc_node *kid);
 void doc_put(struct doc_node *map, const char *key, struct doc_node *kid);
+/** Takes a kid out of its list or map; it is the caller's then. */
+void doc_remove(struct doc_node *parent, const struct doc_node *kid);
 /** Replaces a scalar's text. */
 void doc_set_text(struct doc_node *n, char *text);
 /** The node's place for the public struct. */
@@ -69,6 +71,8 @@ int doc_parse(const struct config_source *src, struct doc_node **ret, struct nb_
 /** What YAML 1.2 takes an unquoted word for. Pure. */
 enum doc_kind doc_plain_kind(const char *text);
 
+/** A config's path made absolute, and its folder made real, so that one config has one name. New string. */
+int doc_file_path(const char *file, char **ret, struct nb_error *err);
 /** Reads a file into the tree's list of sources; `label` NULL: the path, shortened below the current folder. */
 int doc_source(struct config_tree *tree, const char *path, const char *label, struct config_source **ret, struct nb_error *err);
 struct config_tree *config_tree_new(void);

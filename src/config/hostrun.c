@@ -129,6 +129,12 @@ static int add_file(struct config *c, const char *path, const struct doc_node *a
         return 0;
 }
 
+int hostrun_add_file(struct config *c, const char *path, const struct doc_node *at, struct nb_error *err) {
+        struct stat st;
+        NB_AUTO_FREE char *real = realpath(path, NULL);
+        return real && stat(real, &st) == 0 && S_ISREG(st.st_mode) ? add_file(c, real, at, err) : 0;
+}
+
 static int check_program(const struct hostrun_word *w, const char *file, const char *dir, const struct doc_node *at,
                          struct nb_error *err) {
         if (!w->command || !w->plain || !strchr(w->text, '/') || nb_starts_with(w->text, "/proc/"))

@@ -16,6 +16,8 @@ struct hostrun_word {
 size_t hostrun_words(const char *command, struct hostrun_word *words, size_t max);
 void hostrun_words_clear(struct hostrun_word *words, size_t n);
 
+/** Reads one file into c->files, if it is not there yet; not an error if there is no such file. `at` is what names it. */
+int hostrun_add_file(struct config *c, const char *path, const struct doc_node *at, struct nb_error *err);
 /** Reads every local file the command names into c->files. With `must`, a program named by a path must be there and be
  *  executable. `at` is where the command stands. */
 int hostrun_collect(struct config *c, const char *command, const char *dir, bool must, const struct doc_node *at,

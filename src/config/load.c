@@ -8,9 +8,13 @@
 #include "base/paths.h"
 #include "base/sha256.h"
 #include "base/text.h"
+#include "config/check.h"
 #include "config/merge.h"
 #include "config/mount.h"
+#include "config/npm.h"
+#include "config/rules.h"
 #include "config/start.h"
+#include "policy/protect.h"
 
 #define CONFIG_NAME "nixbox.yaml"
 #define LOCK_NAME "nixbox.lock"
@@ -47,22 +51,6 @@ int config_find(const char *dir, char **ret_file, struct nb_error *err) {
         }
 }
 
-/* The file's path made absolute, and its folder made real, so that one config has one name. */
-static int absolute(const char *file, char **ret, struct nb_error *err) {
-        NB_AUTO_FREE char *cwd = getcwd(NULL, 0);
-        NB_AUTO_FREE char *full = nb_path_join(cwd ? cwd : "/", file);
-        NB_AUTO_FREE char *normal = nb_path_normalize(full);
-        char *slash = strrchr(normal, '/');
-        NB_AUTO_FREE char *dir = nb_strndup(normal, slash == normal ? 1 : (size_t)(slash - normal));
-        NB_AUTO_FREE char *real = realpath(dir, NULL);
-        if (!real) {
-                nb_fail_errno(err, errno, "cannot read %s", file);
-                return nb_hint(err, "nixbox init writes a config");
-        }
-        *ret = nb_path_join(real, slash + 1);
-        return 0;
-}
-
 static void load_texts(const struct doc_node *list, char ***ret) {
         for (size_t i = 0; list && i < list->n_kids; i++)
                 nb_strv_add(ret, list->kids[i]->text);
@@ -72,26 +60,43 @@ static int by_name(const void *a, const void *b) {
         return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+/* A config and its lock mean the same wherever their folder lies. New string; NULL where the base names nothing in it. */
+static char *base_name(const char *base, const char *dir) {
+        const char *colon = strchr(base, ':');
+        NB_AUTO_FREE char *prefix = nb_asprintf(":%s/", strcmp(dir, "/") == 0 ? "" : dir);
+        const char *at = colon ? strstr(colon, prefix) : NULL;
+        return at ? nb_asprintf("%.*s./%s", (int)(at + 1 - base), base, at + strlen(prefix)) : NULL;
+}
+
 static void load_image(struct config *c, const struct doc_node *image) {
         c->image.base = nb_strdup(doc_text(image, "base"));
         c->image.kind = nb_starts_with(c->image.base, "oci:")   ? CONFIG_BASE_OCI
                         : nb_starts_with(c->image.base, "nix:") ? CONFIG_BASE_NIX
                         : nb_starts_with(c->image.base, "dir:") ? CONFIG_BASE_DIR
                                                                 : CONFIG_BASE_DEBIAN;
+        c->image.base_name = c->image.kind == CONFIG_BASE_DEBIAN ? NULL : base_name(c->image.base, c->dir);
         load_texts(doc_get(image, "packages"), &c->image.packages);
-        load_texts(doc_get(image, "npm"), &c->image.npm);
+        npm_load(&c->image, image);
+        const char *locale = doc_text(image, "locale"), *docs = doc_text(image, "docs");
+        c->image.locale = locale && strcmp(locale, LOCALE_PLAIN) != 0 ? nb_strdup(locale) : NULL;
+        c->image.docs = docs && strcmp(docs, "true") == 0;
         if (c->image.packages)
                 qsort(c->image.packages, nb_strv_len(c->image.packages), sizeof(char *), by_name);
 }
 
 static void load_machine(struct config *c, const struct doc_node *machine) {
         uint64_t cpus = 1;
-        const char *disk = doc_text(machine, "disk");
+        const char *disk = doc_text(machine, "disk"), *keep = doc_text(machine, "keep");
+        const char *floor = doc_text(machine, "disk-floor");
         /* the texts were checked when the document was */
         (void)nb_parse_uint(doc_text(machine, "cpus"), UINT32_MAX, &cpus);
         (void)nb_parse_size(doc_text(machine, "memory"), &c->memory);
         if (disk)
                 (void)nb_parse_size(disk, &c->disk);
+        c->disk_floor = CONFIG_FLOOR_USUAL;
+        if (floor)
+                (void)nb_parse_size(floor, &c->disk_floor);
+        c->keep_disk = keep && strcmp(keep, "true") == 0;
         c->cpus = (unsigned)cpus;
         c->memory -= c->memory % MEMORY_STEP;
 }
@@ -111,12 +116,64 @@ static void load_mounts(struct config *c, const struct doc_node *mounts) {
         }
 }
 
-static void load_network(struct config *c, const struct doc_node *network) {
-        const struct doc_node *mode = doc_get(network, "mode");
-        c->network = strcmp(mode->text, "off") == 0    ? CONFIG_NET_OFF
-                     : strcmp(mode->text, "open") == 0 ? CONFIG_NET_OPEN
-                                                       : CONFIG_NET_FILTERED;
-        c->network_pos = doc_pos(mode);
+static void load_volumes(struct config *c, const struct doc_node *volumes) {
+        c->n_volumes = volumes ? volumes->n_kids : 0;
+        c->volumes = nb_calloc(c->n_volumes, sizeof *c->volumes);
+        for (size_t i = 0; i < c->n_volumes; i++)
+                c->volumes[i] = (struct config_volume){ .name = nb_strdup(volumes->kids[i]->key),
+                                                        .target = nb_strdup(volumes->kids[i]->text),
+                                                        .pos = doc_pos(volumes->kids[i]) };
+}
+
+static int load_network(struct config *c, const struct doc_node *network, struct nb_error *err) {
+        c->network_pos = doc_pos(doc_get(network, "mode"));
+        return rules_load(network, &c->policy, err);
+}
+
+static int load_ports(struct config *c, const struct doc_node *ports, struct nb_error *err) {
+        c->ports = nb_calloc(ports ? ports->n_kids : 0, sizeof *c->ports);
+        for (size_t i = 0; ports && i < ports->n_kids; i++) {
+                int r = config_parse_port(ports->kids[i]->text, &c->ports[i], err);
+                if (r < 0)
+                        return r;
+                c->ports[c->n_ports++].pos = doc_pos(ports->kids[i]);
+        }
+        return 0;
+}
+
+/* What the config itself is made of is protected under its own path, too, unless nothing is. */
+static void protect_own(struct config *c) {
+        NB_AUTO_FREE char *file = mount_real_path(c->file);
+        NB_AUTO_FREE char *given = nb_path_join(c->dir, LOCK_NAME);
+        NB_AUTO_FREE char *lock = mount_real_path(given);
+        nb_strv_add(&c->protect, file);
+        nb_strv_add(&c->protect, lock);
+        for (size_t i = 1; i < c->tree->n_sources; i++) {
+                NB_AUTO_FREE char *profile = mount_real_path(c->tree->sources[i]->path);
+                if (!c->tree->sources[i]->builtin)
+                        nb_strv_add(&c->protect, profile);
+        }
+}
+
+static int load_protect(struct config *c, const struct doc_node *list, struct nb_error *err) {
+        NB_AUTO_STRV char **words = NULL;
+        for (size_t i = 0; list && i < list->n_kids; i++) {
+                nb_strv_add(&words, list->kids[i]->text);
+                nb_strv_free(c->protect);
+                c->protect = NULL;
+                NB_AUTO_ERROR why = { 0 };
+                if (protect_resolve(words, &c->protect, &why) == 0)
+                        continue;
+                doc_fail(list->kids[i], err, why.code, "%s", why.what);
+                return nb_hint(err, "%s", why.hint);
+        }
+        if (c->protect && c->protect[0]) {
+                protect_own(c);
+        } else {
+                nb_strv_free(c->protect);
+                c->protect = NULL;
+        }
+        return 0;
 }
 
 static const char *dir_of(const struct config *c, const struct doc_node *n) {
@@ -165,15 +222,19 @@ static void load_rest(struct config *c, const struct doc_node *root) {
                               (size_t *)((char *)c + command_lists[i].count));
 }
 
-static void load_typed(struct config *c) {
+static int load_typed(struct config *c, struct nb_error *err) {
         const struct doc_node *root = c->tree->root;
         c->name = nb_strdup(doc_text(root, "name"));
         load_texts(doc_get(root, "profiles"), &c->profiles);
         load_image(c, doc_get(root, "image"));
         load_machine(c, doc_get(root, "machine"));
         load_mounts(c, doc_get(root, "mounts"));
-        load_network(c, doc_get(root, "network"));
+        load_volumes(c, doc_get(root, "volumes"));
         load_rest(c, root);
+        int r = load_network(c, doc_get(root, "network"), err);
+        if (r == 0)
+                r = load_protect(c, doc_get(root, "protect"), err);
+        return r < 0 ? r : load_ports(c, doc_get(root, "ports"), err);
 }
 
 static int load_lock(struct config *c, struct nb_error *err) {
@@ -191,7 +252,7 @@ static int load_lock(struct config *c, struct nb_error *err) {
 
 static int load(const char *file, bool for_start, struct config **ret, struct nb_error *err) {
         __attribute__((cleanup(config_freep))) struct config *c = nb_calloc(1, sizeof *c);
-        int r = absolute(file, &c->file, err);
+        int r = doc_file_path(file, &c->file, err);
         if (r < 0)
                 return r;
         char *slash = strrchr(c->file, '/');
@@ -201,8 +262,9 @@ static int load(const char *file, bool for_start, struct config **ret, struct nb
         if (r < 0)
                 return r;
         merge_defaults(c->tree, c->dir);
-        load_typed(c);
-        r = load_lock(c, err);
+        r = load_typed(c, err);
+        if (r == 0)
+                r = load_lock(c, err);
         if (r == 0)
                 r = start_check_whole(c, err);
         if (r == 0)
@@ -223,7 +285,7 @@ int config_load(const char *file, bool for_start, struct config **ret, struct nb
 
 int config_box_name(const char *file, char **ret, struct nb_error *err) {
         NB_AUTO_FREE char *path = NULL;
-        int r = absolute(file, &path, err);
+        int r = doc_file_path(file, &path, err);
         if (r < 0)
                 return r;
         struct config_tree *tree = config_tree_new();
@@ -264,12 +326,18 @@ void config_free(struct config *c) {
                 return;
         for (size_t i = 0; i < c->n_mounts; i++)
                 config_mount_clear(&c->mounts[i]);
+        for (size_t i = 0; i < c->n_volumes; i++) {
+                free(c->volumes[i].name);
+                free(c->volumes[i].target);
+        }
         for (size_t i = 0; i < c->n_secrets; i++) {
                 free(c->secrets[i].name);
                 free(c->secrets[i].arg);
                 free(c->secrets[i].dir);
                 nb_strv_free(c->secrets[i].hosts);
         }
+        for (size_t i = 0; i < c->n_ports; i++)
+                config_port_clear(&c->ports[i]);
         for (size_t i = 0; i < c->n_files; i++) {
                 free(c->files[i].path);
                 free(c->files[i].bytes);
@@ -281,13 +349,19 @@ void config_free(struct config *c) {
                               *(size_t *)((char *)c + command_lists[i].count));
         nb_strv_free(c->profiles);
         nb_strv_free(c->image.packages);
-        nb_strv_free(c->image.npm);
+        npm_clear(&c->image);
         nb_strv_free(c->env);
+        nb_strv_free(c->protect);
         free(c->image.base);
+        free(c->image.base_name);
+        free(c->image.locale);
         free(c->mounts);
+        free(c->volumes);
+        free(c->ports);
         free(c->secrets);
         free(c->files);
         free(c->name);
+        policy_free(c->policy);
         free(c->dir);
         free(c->file);
         config_tree_free(c->tree);

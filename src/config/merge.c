@@ -12,12 +12,13 @@
 #include "base/paths.h"
 #include "base/text.h"
 #include "config/check.h"
+#include "policy/protect.h"
 
 #define PROFILE_DEPTH_MAX 8  /* profiles that name profiles */
 #define PROFILE_FILES_MAX 32 /* files read for one config, each time counted */
 #define CPUS_MAX 255
 #define MEMORY_MIN_MB 128
-#define NAME_MAX_LEN 40
+#define BOX_NAME_LEN 40
 #define SUGGEST_EDITS 3
 
 struct loader {
@@ -186,7 +187,7 @@ char *merge_default_name(const char *dir) {
         const char *slash = strrchr(dir, '/');
         NB_AUTO_FREE char *name = nb_strdup(slash ? slash + 1 : dir);
         char *out = name;
-        for (const char *p = name; *p && out - name < NAME_MAX_LEN; p++) {
+        for (const char *p = name; *p && out - name < BOX_NAME_LEN; p++) {
                 char ch = (char)tolower((unsigned char)*p);
                 bool valid = (ch >= 'a' && ch <= 'z') || (ch >= '0' && ch <= '9');
                 if (valid)
@@ -240,11 +241,11 @@ static void order(struct doc_node *map, const char *const *keys) {
 }
 
 void merge_defaults(struct config_tree *tree, const char *dir) {
-        static const char *const top[] = { "name", "profiles", "image", "machine", "mounts", "network",
-                                           "env",  "secrets",  "setup", "hooks",   NULL };
-        static const char *const image[] = { "base", "packages", "npm", NULL };
-        static const char *const machine[] = { "cpus", "memory", "disk", NULL };
-        static const char *const network[] = { "mode", "allow", NULL };
+        static const char *const top[] = { "name",    "profiles", "image", "machine", "mounts", "volumes", "protect",
+                                           "network", "ports",    "env",   "secrets", "setup",  "hooks",   NULL };
+        static const char *const image[] = { "base", "packages", "npm", "npm-scripts", "npm-bin", "locale", "docs", NULL };
+        static const char *const machine[] = { "cpus", "memory", "disk", "keep", "disk-floor", NULL };
+        static const char *const network[] = { "mode", "allow", "deny", NULL };
         static const char *const mount[] = { "source", "target", "write", NULL };
         NB_AUTO_FREE char *name = merge_default_name(dir);
         NB_AUTO_FREE char *cpus = nb_asprintf("%u", host_cpus());
@@ -255,6 +256,11 @@ void merge_defaults(struct config_tree *tree, const char *dir) {
         need(need_map(root, "machine"), "cpus", DOC_INT, cpus);
         need(need_map(root, "machine"), "memory", DOC_TEXT, memory);
         need(need_map(root, "network"), "mode", DOC_TEXT, "filtered");
+        if (!doc_get(root, "protect")) {
+                struct doc_node *protect = doc_new(DOC_LIST, NULL, NULL);
+                doc_append(protect, doc_new(DOC_TEXT, NULL, PROTECT_DEFAULT));
+                doc_put(root, "protect", protect);
+        }
         order(root, top);
         order(need_map(root, "image"), image);
         order(need_map(root, "machine"), machine);

@@ -77,6 +77,12 @@ int mount_check_source(struct config_mount *m, struct nb_error *err) {
         return 0;
 }
 
+char *config_volume_path(const char *name) {
+        NB_AUTO_FREE char *state = nb_state_dir();
+        NB_AUTO_FREE char *real = mount_real_path(state);
+        return name ? nb_asprintf("%s/volumes/%s", real, name) : nb_path_join(real, "volumes");
+}
+
 /* Cuts a trailing ":rw" or ":ro" off. */
 static bool take_mode(char *spec) {
         size_t len = strlen(spec);

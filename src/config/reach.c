@@ -6,10 +6,9 @@
 #include "base/mem.h"
 #include "base/paths.h"
 #include "base/text.h"
+#include "policy/protect.h"
 
-static const char any_public[] = "connect to any public address";
-
-static struct reach *add(struct reach_list *l, bool beyond, char *text) {
+struct reach *reach_add(struct reach_list *l, bool beyond, char *text) {
         l->items = nb_realloc(l->items, l->n + 1, sizeof *l->items);
         l->items[l->n] = (struct reach){ .text = text, .beyond = beyond };
         return &l->items[l->n++];
@@ -28,12 +27,47 @@ static void add_mounts(struct reach_list *l, json_t *mounts, const char *dir) {
                 bool beyond = !nb_path_below(source, dir);
                 char *write = nb_asprintf("see and change %s (as %s)", source, target);
                 if (json_is_true(json_object_get(m, "write"))) {
-                        add(l, beyond, write);
+                        reach_add(l, beyond, write);
                         continue;
                 }
-                nb_strv_add(&add(l, beyond, nb_asprintf("see %s (as %s)", source, target))->wider, write);
+                nb_strv_add(&reach_add(l, beyond, nb_asprintf("see %s (as %s)", source, target))->wider, write);
                 free(write);
         }
+}
+
+/* What one box leaves there, another of a different config takes for its own. */
+static void add_volumes(struct reach_list *l, json_t *volumes) {
+        const char *name;
+        json_t *target;
+        json_object_foreach(volumes, name, target) {
+                reach_add(l, true,
+                          nb_asprintf("keep the volume %s (as %s), which every box shares whose config names it", name,
+                                      json_string_value(target)));
+        }
+}
+
+/* What an owner took out of the default list. */
+static void add_unprotected(struct reach_list *l, json_t *protect) {
+        NB_AUTO_STRV char **words = NULL;
+        NB_AUTO_STRV char **left = NULL;
+        NB_AUTO_FREE char *all =
+            nb_strdup("change files that programs of this host run, such as .git/hooks (protect is empty)");
+        size_t i;
+        json_t *word;
+        if (!protect) /* approved when there was no such key */
+                return;
+        json_array_foreach(protect, i, word) {
+                nb_strv_add(&words, json_string_value(word));
+        }
+        (void)protect_resolve(words, &left, NULL); /* it was checked when the config was */
+        if (!left || !left[0]) {
+                reach_add(l, true, nb_steal(&all));
+                return;
+        }
+        for (const char *const *d = protect_defaults(); *d; d++)
+                if (!nb_strv_has(left, *d))
+                        nb_strv_add(&reach_add(l, true, nb_asprintf("change %s, which programs of this host run", *d))->wider,
+                                    all);
 }
 
 static void add_hooks(struct reach_list *l, json_t *hooks) {
@@ -43,7 +77,7 @@ static void add_hooks(struct reach_list *l, json_t *hooks) {
                 size_t i;
                 json_array_foreach(list, i, hook) {
                         const char *dir = string_of(hook, "dir"), *command = string_of(hook, "command");
-                        add(l, true, nb_asprintf("run on this host, %s, in %s: %s", when, dir, command));
+                        reach_add(l, true, nb_asprintf("run on this host, %s, in %s: %s", when, dir, command));
                 }
         }
 }
@@ -57,69 +91,11 @@ static void add_secrets(struct reach_list *l, json_t *secrets) {
                 json_t *hosts = json_object_get(s, "hosts");
                 NB_AUTO_FREE char *whole = dir ? nb_asprintf("%s (run in %s)", what, dir) : nb_strdup(what);
                 if (!hosts)
-                        add(l, true, nb_strdup(whole));
+                        reach_add(l, true, nb_strdup(whole));
                 json_array_foreach(hosts, k, host) {
                         char *text = nb_asprintf("%s, used at %s only", whole, json_string_value(host));
-                        nb_strv_add(&add(l, true, text)->wider, whole);
+                        nb_strv_add(&reach_add(l, true, text)->wider, whole);
                 }
-        }
-}
-
-static char *rule_text(const char *host, long long port, bool private, const char *only) {
-        return nb_asprintf("connect to %s port %lld%s%s", host, port, private ? ", private addresses too" : "", only);
-}
-
-/* Every rule that would include this one: with a wider pattern, private addresses too, all requests. */
-static void add_wider(struct reach *r, const char *host, long long port, bool private, const char *only) {
-        NB_AUTO_STRV char **hosts = NULL;
-        nb_strv_add(&hosts, host);
-        const char *dot = strchr(nb_starts_with(host, "*.") ? host + 2 : host, '.');
-        for (; dot; dot = strchr(dot + 1, '.'))
-                nb_strv_addf(&hosts, "*%s", dot);
-        for (char **h = hosts; *h; h++)
-                for (int p = private; p <= 1; p++)
-                        for (int all = 0; all <= 1; all++) {
-                                NB_AUTO_FREE char *text = rule_text(*h, port, p, all ? "" : only);
-                                nb_strv_add(&r->wider, text);
-                        }
-        if (!private)
-                nb_strv_add(&r->wider, any_public);
-}
-
-static void add_rule(struct reach_list *l, json_t *rule) {
-        static const long long usual[] = { 443, 80 };
-        json_t *cidr = json_object_get(rule, "cidr"), *ports = json_object_get(rule, "ports");
-        json_t *methods = json_object_get(rule, "methods"), *paths = json_object_get(rule, "paths");
-        const char *host = json_is_string(rule) ? json_string_value(rule) : string_of(rule, cidr ? "cidr" : "host");
-        bool private = json_is_true(json_object_get(rule, "private"));
-        NB_AUTO_FREE char *only = nb_strdup("");
-        if (methods || paths) {
-                json_t *both = json_pack("[O?, O?]", methods, paths);
-                char *text = json_dumps(both, JSON_COMPACT);
-                free(only);
-                only = nb_asprintf(", only %s", text ? text : "some requests");
-                free(text);
-                json_decref(both);
-        }
-        size_t n = ports ? json_array_size(ports) : NB_ARRAY_LEN(usual);
-        for (size_t i = 0; i < n; i++) {
-                long long port = ports ? json_integer_value(json_array_get(ports, i)) : usual[i];
-                struct reach *r = add(l, private || cidr, rule_text(host, port, private, only));
-                if (!cidr)
-                        add_wider(r, host, port, private, only);
-        }
-}
-
-static void add_network(struct reach_list *l, json_t *network) {
-        const char *mode = string_of(network, "mode");
-        size_t i;
-        json_t *rule;
-        if (strcmp(mode, "off") == 0)
-                return;
-        if (strcmp(mode, "open") == 0)
-                add(l, true, nb_strdup(any_public));
-        json_array_foreach(json_object_get(network, "allow"), i, rule) {
-                add_rule(l, rule);
         }
 }
 
@@ -128,14 +104,16 @@ void reach_of(json_t *canonical, const char *dir, struct reach_list *ret) {
         const char *path;
         *ret = (struct reach_list){ 0 };
         add_mounts(ret, json_object_get(values, "mounts"), dir);
+        add_volumes(ret, json_object_get(values, "volumes"));
+        add_unprotected(ret, json_object_get(values, "protect"));
         add_hooks(ret, json_object_get(values, "hooks"));
         add_secrets(ret, json_object_get(values, "secrets"));
-        add_network(ret, json_object_get(values, "network"));
+        reach_network(ret, json_object_get(values, "network"), json_object_get(values, "ports"));
         const char *base = string_of(json_object_get(values, "image"), "base");
         if (strchr(base, ':'))
-                add(ret, true, nb_asprintf("boot an image made from %s", base));
+                reach_add(ret, true, nb_asprintf("boot an image made from %s", base));
         json_object_foreach(json_object_get(canonical, "files"), path, hash) {
-                add(ret, true, nb_asprintf("use %s on this host (sha256 %.16s)", path, json_string_value(hash)));
+                reach_add(ret, true, nb_asprintf("use %s on this host (sha256 %.16s)", path, json_string_value(hash)));
         }
 }
 
@@ -145,10 +123,11 @@ void reach_clear(struct reach_list *l) {
                 nb_strv_free(l->items[i].wider);
         }
         free(l->items);
+        policy_free(l->policy);
         *l = (struct reach_list){ 0 };
 }
 
-bool reach_covered(const struct reach *r, const struct reach_list *granted) {
+static bool covered(const struct reach *r, const struct reach_list *granted) {
         for (size_t i = 0; i < granted->n; i++) {
                 if (strcmp(granted->items[i].text, r->text) == 0)
                         return true;
@@ -157,6 +136,14 @@ bool reach_covered(const struct reach *r, const struct reach_list *granted) {
                                 return true;
         }
         return false;
+}
+
+void reach_widening(const struct reach_list *now, const struct reach_list *granted, struct reach_list *ret) {
+        *ret = (struct reach_list){ 0 };
+        for (size_t i = 0; i < now->n; i++)
+                if (!now->items[i].connect && !covered(&now->items[i], granted))
+                        reach_add(ret, now->items[i].beyond, nb_strdup(now->items[i].text));
+        reach_connections(now->policy, granted->policy, ret);
 }
 
 /* A canonical form as lines "path: value", an item of a list a line; empty ones have none. */
@@ -182,13 +169,6 @@ static void flatten(json_t *v, const char *path, char ***lines) {
         nb_strv_addf(lines, "%s: %s", path, json_is_string(v) ? json_string_value(v) : text);
 }
 
-static bool has(char *const *lines, const char *line) {
-        for (; lines && *lines; lines++)
-                if (strcmp(*lines, line) == 0)
-                        return true;
-        return false;
-}
-
 static const char *shown(const char *line) {
         return nb_starts_with(line, "values.") ? line + 7 : line;
 }
@@ -200,10 +180,10 @@ char **reach_diff(json_t *old, json_t *now) {
         flatten(old, "", &before);
         flatten(now, "", &after);
         for (char **l = before; l && *l; l++)
-                if (!has(after, *l))
+                if (!nb_strv_has(after, *l))
                         nb_strv_addf(&diff, "- %s", shown(*l));
         for (char **l = after; l && *l; l++)
-                if (!has(before, *l))
+                if (!nb_strv_has(before, *l))
                         nb_strv_addf(&diff, "+ %s", shown(*l));
         return diff;
 }

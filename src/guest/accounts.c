@@ -215,17 +215,28 @@ static bool line_names(const struct line *l, const char *hostname) {
         return false;
 }
 
+/* True for a line of an IPv6 address: there is none in a box, and programs that try it first would fail or lose time. */
+static bool line_is_ipv6(const struct line *l) {
+        size_t lead = strspn(l->at, " \t");
+        if (lead > l->len)
+                return false;
+        size_t word = strcspn(l->at + lead, " \t#\n");
+        return word > 0 && memchr(l->at + lead, ':', word) != NULL;
+}
+
 char *hosts_with(const char *hosts, const char *hostname) {
         struct nb_buf out = { 0 };
         struct line l;
         bool named = false, localhost = false;
         for (const char *p = hosts; next_line(&p, &l);) {
+                if (line_is_ipv6(&l))
+                        continue;
                 named = named || line_names(&l, hostname);
                 localhost = localhost || line_names(&l, "localhost");
                 add_line(&out, &l);
         }
         if (!localhost)
-                add_text(&out, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+                add_text(&out, "127.0.0.1\tlocalhost\n");
         if (!named) {
                 add_text(&out, "127.0.1.1\t");
                 add_text(&out, hostname);

@@ -27,5 +27,5 @@ char *passwd_with(const char *passwd, const struct account *a);
 char *shadow_with(const char *shadow, const char *name);
 /** The file with a group of this number: the image's own where there is one, else a new one named after the user. */
 char *group_with(const char *group, const char *user, gid_t gid);
-/** The file with the host name in it. */
+/** The file with localhost and the host name in it, and without lines of IPv6 addresses. */
 char *hosts_with(const char *hosts, const char *hostname);

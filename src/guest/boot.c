@@ -1,6 +1,7 @@
 /* Starting up (see boot.h). */
 #include "boot.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/netlink.h>
@@ -10,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "base/io.h"
@@ -19,9 +21,18 @@
 
 #define DEVICE_WAIT_MS 10000u
 #define MODULES_LIST_MAX 65536u
+#define DEVICE_ID_MAX 4096u /* a file of sysfs */
 #define PORT_NAME "nixbox.0"
 #define PORTS_MAX 32u
 #define ONLY_WITH_DISK "?disk "
+#define ONLY_WITH_NET "?net "
+/* The host attaches the drives in this order. */
+#define IMAGE "/dev/vda"
+#define MODULES "/dev/vdb" /* of the kernel, below usr/lib/modules */
+#define DISK "/dev/vdc"
+#define LAYERS "lowerdir=/lower:/kernel,upperdir=/upper/root,workdir=/upper/work,redirect_dir=on,metacopy=on,index=off"
+#define VIRTIO_DEVICES "/sys/bus/virtio/devices"
+#define VIRTIO_ID_NET "0x0001\n"
 
 struct mount_step {
         const char *source, *target, *type, *options;
@@ -55,19 +66,41 @@ static void load_module(const char *name) {
                 nb_warn("module %s: %s", name, strerror(errno));
 }
 
+static bool disk_attached(void) {
+        return access("/sys/block/vdc", F_OK) == 0;
+}
+
+static bool net_attached(void) {
+        DIR *dir = opendir(VIRTIO_DEVICES);
+        if (!dir)
+                return false;
+        bool found = false;
+        for (struct dirent *e; !found && (e = readdir(dir));) {
+                NB_AUTO_FREE char *path = nb_asprintf(VIRTIO_DEVICES "/%s/device", e->d_name), *id = NULL;
+                found = nb_read_file(path, DEVICE_ID_MAX, &id, NULL) == 0 && strcmp(id, VIRTIO_ID_NET) == 0;
+        }
+        closedir(dir);
+        return found;
+}
+
+/* The module that a line of the list names, NULL if it is for a device we do not have. */
+static const char *wanted_module(const char *line) {
+        if (nb_starts_with(line, ONLY_WITH_DISK))
+                return disk_attached() ? line + strlen(ONLY_WITH_DISK) : NULL;
+        if (nb_starts_with(line, ONLY_WITH_NET))
+                return net_attached() ? line + strlen(ONLY_WITH_NET) : NULL;
+        return line;
+}
+
 static void load_modules(void) {
         NB_AUTO_FREE char *list = NULL;
         if (nb_read_file("/modules.list", MODULES_LIST_MAX, &list, NULL) < 0)
                 return;
         char *save = NULL;
         for (char *line = strtok_r(list, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-                if (nb_starts_with(line, ONLY_WITH_DISK)) {
-                        if (access("/sys/block/vdb", F_OK) < 0)
-                                continue;
-                        line += strlen(ONLY_WITH_DISK);
-                }
-                if (*line && *line != '#')
-                        load_module(line);
+                const char *name = wanted_module(line);
+                if (name && *name && *name != '#')
+                        load_module(name);
         }
 }
 
@@ -144,8 +177,7 @@ static bool file_there(void *user) {
         return access(user, F_OK) == 0;
 }
 
-/* What is written goes to memory, or to the scratch disk. The disk lives no longer than its box, so nothing is lost by
- * leaving out fsync ("volatile"), and package managers gain a lot. */
+/* What is written goes to memory, or to the disk. */
 static int mount_writable(bool disk, struct nb_error *err) {
         if (!disk) {
                 static const struct mount_step memory = {
@@ -154,33 +186,39 @@ static int mount_writable(bool disk, struct nb_error *err) {
                 int r = mount_one(&memory);
                 return r < 0 ? nb_fail_errno(err, -r, "mounting memory for the root file system") : 0;
         }
-        static const struct mount_step scratch = { "/dev/vdb", "/upper", "ext4", NULL, MS_NOATIME, 0700 };
-        if (!wait_for(file_there, (void *)"/dev/vdb"))
-                return nb_fail(err, ENODEV, "the scratch disk did not appear");
+        static const struct mount_step scratch = { DISK, "/upper", "ext4", NULL, MS_NOATIME, 0700 };
+        if (!wait_for(file_there, (void *)DISK))
+                return nb_fail(err, ENODEV, "the disk did not appear");
         int r = mount_one(&scratch);
         if (r < 0)
-                return nb_fail_errno(err, -r, "mounting the scratch disk");
+                return nb_fail_errno(err, -r, "mounting the disk");
         NB_AUTO_CLOSE int upper = open("/upper", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         (void)nb_remove_tree(upper, "work"); /* the mark that "volatile" leaves there */
         return 0;
 }
 
-static int mount_root(bool disk, struct nb_error *err) {
-        static const struct mount_step image = { "/dev/vda", "/lower", "erofs", NULL, MS_RDONLY, 0700 };
-        static const struct mount_step root = {
-                "root",
-                "/newroot",
-                "overlay",
-                "lowerdir=/lower,upperdir=/upper/root,workdir=/upper/work,volatile,redirect_dir=on,"
-                "metacopy=on,index=off",
-                0,
-                0700
-        };
-        if (!wait_for(file_there, (void *)"/dev/vda"))
+/* A scratch disk lives no longer than its box, so nothing is lost by leaving out fsync ("volatile"), and package managers gain
+ * a lot. With a disk that is kept, fsync means what it says. */
+static int mount_root(bool disk, bool keep, struct nb_error *err) {
+        static const struct mount_step image = { IMAGE, "/lower", "erofs", NULL, MS_RDONLY, 0700 };
+        static const struct mount_step modules = { MODULES, "/kernel", "erofs", NULL, MS_RDONLY, 0700 };
+        const struct mount_step root = { .source = "root",
+                                         .target = "/newroot",
+                                         .type = "overlay",
+                                         .options = keep ? LAYERS : LAYERS ",volatile",
+                                         .mode = 0700 };
+        if (!wait_for(file_there, (void *)IMAGE))
                 return nb_fail(err, ENODEV, "the disk with the image did not appear");
         int r = mount_one(&image);
         if (r < 0)
                 return nb_fail_errno(err, -r, "mounting the image");
+        /* Two layers, so that the modules are where modprobe, depmod and packages of headers look for them, whatever image it
+         * is. */
+        if (!wait_for(file_there, (void *)MODULES))
+                return nb_fail(err, ENODEV, "the disk with the kernel's modules did not appear");
+        r = mount_one(&modules);
+        if (r < 0)
+                return nb_fail_errno(err, -r, "mounting the kernel's modules");
         r = mount_writable(disk, err);
         if (r < 0)
                 return r;
@@ -217,8 +255,23 @@ static void mount_temporary(bool disk) {
         (void)mkdir("/run/lock", 01777);
 }
 
-int boot_root(bool disk, int *ret_old_root, struct nb_error *err) {
-        int r = mount_root(disk, err);
+/* An image whose /lib is a folder of its own has them nowhere that its modprobe looks. */
+static void link_modules(void) {
+        struct utsname kernel;
+        if (uname(&kernel) < 0)
+                return;
+        NB_AUTO_FREE char *there = nb_asprintf("/lib/modules/%s", kernel.release);
+        NB_AUTO_FREE char *real = nb_asprintf("/usr/lib/modules/%s", kernel.release);
+        if (access(there, F_OK) == 0)
+                return;
+        (void)mkdir("/lib", 0755);
+        (void)mkdir("/lib/modules", 0755);
+        if (symlink(real, there) < 0)
+                nb_warn("linking %s: %s", there, strerror(errno));
+}
+
+int boot_root(bool disk, bool keep, int *ret_old_root, struct nb_error *err) {
+        int r = mount_root(disk, keep, err);
         if (r < 0)
                 return r;
         NB_AUTO_CLOSE int old_root = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -235,6 +288,7 @@ int boot_root(bool disk, int *ret_old_root, struct nb_error *err) {
         if (chdir("/newroot") < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 || chdir("/") < 0)
                 return nb_fail_errno(err, errno, "switching to the new root");
         mount_temporary(disk);
+        link_modules();
         *ret_old_root = nb_steal_fd(&old_root);
         return 0;
 }

@@ -10,6 +10,6 @@ void boot_kernel(void);
 /** Opens the port the host is at, waiting until the kernel has found it. */
 int boot_open_port(int *ret_fd, struct nb_error *err);
 /** Mounts the image with something writable above it and makes it the root. `*ret_old_root` is the initramfs. */
-int boot_root(bool disk, int *ret_old_root, struct nb_error *err);
+int boot_root(bool disk, bool keep, int *ret_old_root, struct nb_error *err);
 /** Gives back the memory of what the initramfs held. */
 void boot_forget_initramfs(int old_root);

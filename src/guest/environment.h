@@ -14,4 +14,7 @@ struct environment {
 /** Secrets are for the caller and for root, and for nobody else in the box. */
 void environment_for(struct environment *env, const struct setup *setup, const struct account *who,
                      const struct open_request *o);
+/** The last value of a name in lines "NAME=value" or "NAME=\"value\"", as /etc/default/locale has them. NULL: none. New string.
+ *  Pure. */
+char *environment_value(const char *text, const char *name);
 void environment_clear(struct environment *env);

@@ -19,6 +19,7 @@
 #include "guest/boot.h"
 #include "guest/jobs.h"
 #include "guest/memory.h"
+#include "guest/network.h"
 #include "guest/phases.h"
 #include "guest/power.h"
 #include "guest/session.h"
@@ -98,14 +99,30 @@ static void send_ready(struct agent *a, const struct nb_error *failed) {
         wire_put(&a->port.out, WIRE_READY, 0, 0, nb_buf_bytes(&p), p.len);
 }
 
-static pid_t start_loopback(void) {
+/* In a process of its own where there can be one; *ret is the result where there cannot. */
+static pid_t start_network(const struct setup *s, int *ret) {
         pid_t pid = spawn_helper();
         if (pid > 0)
                 return pid;
-        system_raise_loopback();
+        int r = network_raise(s);
         if (pid == 0)
-                _exit(0);
+                _exit(-r);
+        *ret = r;
         return 0;
+}
+
+static int wait_network(pid_t pid, int result, struct nb_error *err) {
+        int status = 0;
+        if (pid > 0 && waitpid(pid, &status, 0) == pid)
+                result = WIFEXITED(status) ? -WEXITSTATUS(status) : -EIO;
+        return result < 0 ? nb_fail_errno(err, -result, "setting up the network device") : 0;
+}
+
+/* What later starts cannot do without, above all who root is, is on the kept disk before anything can happen to this one. */
+static void sync_root(void) {
+        NB_AUTO_CLOSE int root = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (root < 0 || syncfs(root) < 0)
+                nb_warn("cannot write the disk: %s", strerror(errno));
 }
 
 static int set_up(struct agent *a, const struct wire_frame *f, struct nb_error *err) {
@@ -116,15 +133,19 @@ static int set_up(struct agent *a, const struct wire_frame *f, struct nb_error *
         if (r < 0)
                 return r;
         system_seed(s);
-        pid_t loopback = start_loopback();
-        r = boot_root(s->disk, &a->old_root, err);
+        int network_result = 0;
+        pid_t network = start_network(s, &network_result);
+        r = boot_root(s->disk, s->keep_disk, &a->old_root, err);
         phase_end(&a->phases, "root");
         if (r == 0)
                 r = system_apply(s, a->old_root, err);
+        if (r == 0 && s->keep_disk)
+                sync_root();
         a->cgroup = memory_make_group();
-        if (loopback > 0)
-                (void)waitpid(loopback, NULL, 0);
         phase_end(&a->phases, "system");
+        if (r == 0)
+                r = wait_network(network, network_result, err);
+        phase_end(&a->phases, "network");
         for (size_t i = 0; r == 0 && i < s->n_mounts; i++)
                 r = share_mount(a->old_root, s, &s->mounts[i], err);
         phase_end(&a->phases, "mounts");

@@ -6,12 +6,15 @@
 #include <sys/mman.h>
 
 #include "base/mem.h"
-#include "wire/wire.h"
 
 #define NAME_MAX_LEN 64u
 #define PATH_MAX_LEN 4096u
 #define ARGS_MAX 16384u
 #define MOUNTS_MAX 256u
+#define NET_BITS_MIN 1u
+#define NET_BITS_MAX 30u
+#define NET_MTU_MIN 576u
+#define NET_MTU_MAX 65535u
 
 static int bad(struct nb_error *err, const char *what) {
         return nb_fail(err, EPROTO, "malformed request: %s", what);
@@ -108,6 +111,20 @@ static int add_mount(struct setup *s, const struct wire_field *f, struct nb_erro
         return mount_request_parse(f->bytes, f->len, &s->mounts[s->n_mounts++], err);
 }
 
+/* An address, and a router that is another one of the same link. */
+static int take_net(struct setup *s, const struct wire_field *f, struct nb_error *err) {
+        struct wire_net *net = &s->net;
+        if (s->has_net || wire_field_net(f, net) < 0)
+                return bad(err, "network");
+        if (net->bits < NET_BITS_MIN || net->bits > NET_BITS_MAX || net->mtu < NET_MTU_MIN || net->mtu > NET_MTU_MAX)
+                return bad(err, "network");
+        uint32_t mask = UINT32_MAX << (32u - net->bits);
+        if (net->address == net->router || (net->address & mask) != (net->router & mask))
+                return bad(err, "network");
+        s->has_net = true;
+        return 0;
+}
+
 /* Secrets are copied once, from the frame into memory that never moves. First their size is summed up. */
 static int take_secrets(struct secrets *s, const void *payload, size_t len, struct nb_error *err) {
         struct wire_reader r;
@@ -167,6 +184,7 @@ static int take_setup_field(struct setup *s, const struct wire_field *f, uint32_
         case WIRE_T_ENV: return is_variable(f) ? take_list(f, &s->env, "environment", err) : bad(err, "environment");
         case WIRE_T_SECRET: return 0; /* take_secrets() */
         case WIRE_T_MOUNT: return add_mount(s, f, err);
+        case WIRE_T_NET: return take_net(s, f, err);
         case WIRE_T_SEED:
                 if (f->len > sizeof s->seed)
                         return bad(err, "seed");
@@ -213,6 +231,7 @@ int setup_parse(const void *payload, size_t len, struct setup **ret, struct nb_e
         if (n < 0)
                 return bad(err, "SETUP");
         s->disk = disk != 0;
+        s->keep_disk = disk == WIRE_DISK_KEEP;
         int e = check_setup(s, seen, version, err);
         if (e == 0)
                 e = take_secrets(&s->secrets, payload, len, err);

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "wire/wire.h"
 
 #define SETUP_SEED_MAX 512u
 
@@ -34,7 +35,9 @@ struct setup {
         struct secrets secrets;
         struct mount_request *mounts;
         size_t n_mounts;
-        bool disk;
+        bool disk, keep_disk;
+        bool has_net;
+        struct wire_net net; /* where has_net */
 };
 
 struct open_request {

@@ -5,11 +5,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/random.h>
-#include <net/if.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -18,6 +16,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "guest/accounts.h"
+#include "guest/network.h"
 #include "guest/procfs.h"
 
 #define ETC_FILE_MAX (1024u * 1024u)
@@ -26,12 +25,29 @@
 #define INTERRUPTS_MAX (256u * 1024u)
 #define OWN_PROGRAM "/run/nixbox/agent"
 
+/* On a disk that was kept most files are as they should be. */
+static bool is_written(const char *path, const char *text, mode_t mode) {
+        NB_AUTO_FREE char *there = NULL;
+        struct stat st;
+        size_t len = 0;
+        return lstat(path, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 07777) == mode &&
+               nb_read_file(path, ETC_FILE_MAX, &there, &len) == 0 && len == strlen(text) && memcmp(there, text, len) == 0;
+}
+
 /* Files of /etc are written over: no other process runs yet, and a new file in place of one of the image's would take the
- * overlay more than twice the time. A symbolic link is replaced. */
-static int write_etc(const char *path, const char *text, mode_t mode) {
-        const int flags = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC;
+ * overlay more than twice the time. A symbolic link, or a folder, is replaced. What is right already is left alone, so that a
+ * machine that ends at this moment leaves no half of it. */
+int system_write_etc(const char *path, const char *text, mode_t mode) {
+        const int flags = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+        struct stat st;
+        if (is_written(path, text, mode))
+                return 0;
         NB_AUTO_CLOSE int fd = open(path, flags, mode);
-        if (fd < 0 && unlink(path) == 0)
+        if (fd >= 0 && (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))) {
+                (void)close(nb_steal_fd(&fd));
+                errno = EEXIST;
+        }
+        if (fd < 0 && errno != ENOENT && nb_remove_tree(AT_FDCWD, path) == 0)
                 fd = open(path, flags, mode);
         if (fd < 0)
                 return -errno;
@@ -76,10 +92,10 @@ void system_seed(const struct setup *s) {
 static void set_hostname(const struct setup *s) {
         (void)sethostname(s->hostname, strlen(s->hostname));
         NB_AUTO_FREE char *line = nb_asprintf("%s\n", s->hostname);
-        (void)write_etc("/etc/hostname", line, 0644);
+        (void)system_write_etc("/etc/hostname", line, 0644);
         NB_AUTO_FREE char *hosts = read_etc("/etc/hosts");
         NB_AUTO_FREE char *changed = hosts_with(hosts, s->hostname);
-        (void)write_etc("/etc/hosts", changed, 0644);
+        (void)system_write_etc("/etc/hosts", changed, 0644);
 }
 
 static void set_timezone(const struct setup *s) {
@@ -91,7 +107,7 @@ static void set_timezone(const struct setup *s) {
         (void)unlink("/etc/localtime");
         (void)symlink(zone, "/etc/localtime");
         NB_AUTO_FREE char *line = nb_asprintf("%s\n", s->timezone);
-        (void)write_etc("/etc/timezone", line, 0644);
+        (void)system_write_etc("/etc/timezone", line, 0644);
 }
 
 /* An image that many boxes boot from must not give them all one identity. */
@@ -107,14 +123,7 @@ static void set_machine_id(void) {
                 snprintf(text + 2 * i, 3, "%02x", random[i]);
         text[32] = '\n';
         text[33] = 0;
-        (void)write_etc("/etc/machine-id", text, 0444);
-}
-
-void system_raise_loopback(void) {
-        NB_AUTO_CLOSE int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-        struct ifreq request = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
-        if (fd >= 0)
-                (void)ioctl(fd, SIOCSIFFLAGS, &request);
+        (void)system_write_etc("/etc/machine-id", text, 0444);
 }
 
 static bool below(const char *path, const char *dir) {
@@ -219,12 +228,11 @@ static int make_account(const struct setup *s, struct nb_error *err) {
         NB_AUTO_FREE char *passwd = passwd_with(old_passwd, &a);
         NB_AUTO_FREE char *group = group_with(old_group, s->user, s->gid);
         NB_AUTO_FREE char *shadow = shadow_with(old_shadow, s->user);
-        (void)mkdir("/etc", 0755);
-        int r = write_etc("/etc/passwd", passwd, 0644);
+        int r = system_write_etc("/etc/passwd", passwd, 0644);
         if (r == 0)
-                r = write_etc("/etc/group", group, 0644);
+                r = system_write_etc("/etc/group", group, 0644);
         if (r == 0)
-                r = write_etc("/etc/shadow", shadow, 0600);
+                r = system_write_etc("/etc/shadow", shadow, 0600);
         return r < 0 ? nb_fail_errno(err, -r, "making the user %s", s->user) : make_home(s, err);
 }
 
@@ -233,7 +241,7 @@ static void allow_sudo(const struct setup *s) {
         if (s->uid == 0 || access("/etc/sudoers.d", F_OK) < 0)
                 return;
         NB_AUTO_FREE char *line = nb_asprintf("#%u ALL=(ALL:ALL) NOPASSWD: ALL\n", s->uid);
-        (void)write_etc("/etc/sudoers.d/nixbox", line, 0440);
+        (void)system_write_etc("/etc/sudoers.d/nixbox", line, 0440);
 }
 
 static bool works_here(const char *path) {
@@ -272,7 +280,9 @@ static void provide_power_commands(int old_root) {
 }
 
 int system_apply(const struct setup *s, int old_root, struct nb_error *err) {
+        (void)mkdir("/etc", 0755);
         set_hostname(s);
+        network_write_resolver(s);
         set_timezone(s);
         set_machine_id();
         provide_power_commands(old_root);

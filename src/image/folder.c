@@ -13,6 +13,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "base/paths.h"
+#include "base/seal.h"
 #include "base/text.h"
 
 #define TAR_BLOCK (128u * 1024u)
@@ -104,14 +105,8 @@ static int unpack_entry(struct archive *a, struct archive_entry *e, int dirfd, c
         return 0;
 }
 
-int folder_unpack(const char *tar, const char *dir, char *(*want)(const char *name), struct nb_error *err) {
-        AUTO_ARCHIVE *a = archive_read_new();
-        archive_read_support_format_tar(a);
-        NB_AUTO_CLOSE int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (dirfd < 0)
-                return nb_fail_errno(err, errno, "cannot open %s", dir);
-        if (archive_read_open_filename(a, tar, TAR_BLOCK) != ARCHIVE_OK)
-                return nb_fail(err, EIO, "cannot read %s: %s", tar, archive_error_string(a));
+int folder_unpack_open(struct archive *a, const char *tar, int dirfd, const char *dir, char *(*want)(const char *name),
+                       struct nb_error *err) {
         for (;;) {
                 struct archive_entry *e = NULL;
                 int r = archive_read_next_header(a, &e);
@@ -123,6 +118,17 @@ int folder_unpack(const char *tar, const char *dir, char *(*want)(const char *na
                 if (r < 0)
                         return nb_fail_errno(err, -r, "cannot unpack %s to %s", archive_entry_pathname(e), dir);
         }
+}
+
+int folder_unpack(const char *tar, const char *dir, char *(*want)(const char *name), struct nb_error *err) {
+        AUTO_ARCHIVE *a = archive_read_new();
+        archive_read_support_format_tar(a);
+        NB_AUTO_CLOSE int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (dirfd < 0)
+                return nb_fail_errno(err, errno, "cannot open %s", dir);
+        if (archive_read_open_filename(a, tar, TAR_BLOCK) != ARCHIVE_OK)
+                return nb_fail(err, EIO, "cannot read %s: %s", tar, archive_error_string(a));
+        return folder_unpack_open(a, tar, dirfd, dir, want, err);
 }
 
 int folder_copy(const char *from, const char *to, mode_t mode, struct nb_error *err) {
@@ -148,12 +154,16 @@ int folder_copy(const char *from, const char *to, mode_t mode, struct nb_error *
         }
 }
 
-/* A line for one entry, made read-only first. Returns -errno. */
-static int seal_entry(int dirfd, const char *name, const char *path, char **ret_line) {
-        struct stat st;
-        if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-                return -errno;
-        if (S_ISLNK(st.st_mode)) {
+/* A line about one entry that ends with its path. Returns -errno. */
+typedef int (*line_fn)(int dirfd, const char *name, const char *path, const struct stat *st, char **ret_line);
+
+static mode_t sealed_mode(const struct stat *st) {
+        return S_ISDIR(st->st_mode) || (st->st_mode & 0111) ? 0555 : 0444;
+}
+
+/* What it holds. */
+static int list_entry(int dirfd, const char *name, const char *path, const struct stat *st, char **ret_line) {
+        if (S_ISLNK(st->st_mode)) {
                 char target[4096];
                 ssize_t n = readlinkat(dirfd, name, target, sizeof target - 1);
                 if (n < 0)
@@ -162,12 +172,9 @@ static int seal_entry(int dirfd, const char *name, const char *path, char **ret_
                 *ret_line = nb_asprintf("link 0777 %s %s", target, path);
                 return 0;
         }
-        if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+        if (!S_ISREG(st->st_mode) && !S_ISDIR(st->st_mode))
                 return -EINVAL;
-        mode_t mode = S_ISDIR(st.st_mode) || (st.st_mode & 0111) ? 0555 : 0444;
-        if (fchmodat(dirfd, name, mode, 0) < 0)
-                return -errno;
-        if (S_ISDIR(st.st_mode)) {
+        if (S_ISDIR(st->st_mode)) {
                 *ret_line = nb_asprintf("dir 0555 - %s", path);
                 return 0;
         }
@@ -177,19 +184,37 @@ static int seal_entry(int dirfd, const char *name, const char *path, char **ret_
         char hex[NB_SHA256_HEX];
         int r = nb_sha256_fd(fd, hex);
         if (r == 0)
-                *ret_line = nb_asprintf("file %04o %s %s", mode, hex, path);
+                *ret_line = nb_asprintf("file %04o %s %s", sealed_mode(st), hex, path);
         return r;
 }
 
+/* The same, made read-only first. */
+static int seal_entry(int dirfd, const char *name, const char *path, const struct stat *st, char **ret_line) {
+        bool has_mode = S_ISREG(st->st_mode) || S_ISDIR(st->st_mode);
+        if (has_mode && fchmodat(dirfd, name, sealed_mode(st), 0) < 0)
+                return -errno;
+        return list_entry(dirfd, name, path, st, ret_line);
+}
+
+/* What its inode says. */
+static int inode_entry(int dirfd, const char *name, const char *path, const struct stat *st, char **ret_line) {
+        (void)dirfd;
+        (void)name;
+        NB_AUTO_FREE char *seal = nb_seal_of(st);
+        *ret_line = nb_asprintf("%o %s %s", st->st_mode, seal, path);
+        return 0;
+}
+
 struct listing {
-        char **lines; /* "path\0"-free lines, sorted by path at the end */
+        line_fn line;
+        char **lines; /* sorted by path at the end */
         size_t n;
 };
 
-static int seal_dir(int dirfd, const char *prefix, unsigned depth, struct listing *l) {
+static int list_dir(int dirfd, const char *prefix, unsigned depth, struct listing *l) {
         if (depth > FOLDER_DEPTH_MAX)
                 return -ELOOP;
-        int copy = fcntl(dirfd, F_DUPFD_CLOEXEC, 0);
+        int copy = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* with a position of its own */
         DIR *dir = copy < 0 ? NULL : fdopendir(copy);
         if (!dir) {
                 nb_close(copy);
@@ -202,11 +227,14 @@ static int seal_dir(int dirfd, const char *prefix, unsigned depth, struct listin
                 NB_AUTO_FREE char *path = nb_asprintf("%s%s%s", prefix, *prefix ? "/" : "", e->d_name), *line = NULL;
                 if (strpbrk(e->d_name, " \n")) /* would make the listing ambiguous */
                         r = -EINVAL;
+                struct stat st;
                 NB_AUTO_CLOSE int sub = openat(dirfd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
                 if (r == 0 && sub >= 0)
-                        r = seal_dir(sub, path, depth + 1, l);
+                        r = list_dir(sub, path, depth + 1, l);
+                if (r == 0 && fstatat(dirfd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                        r = -errno;
                 if (r == 0)
-                        r = seal_entry(dirfd, e->d_name, path, &line);
+                        r = l->line(dirfd, e->d_name, path, &st, &line);
                 if (r == 0 && l->n >= FOLDER_ENTRIES_MAX)
                         r = -E2BIG;
                 if (r == 0) {
@@ -223,10 +251,10 @@ static int by_path(const void *a, const void *b) {
         return strcmp(strrchr(x, ' ') + 1, strrchr(y, ' ') + 1);
 }
 
-int folder_seal(const char *dir, char **ret_listing, char ret_digest[NB_SHA256_HEX], struct nb_error *err) {
-        struct listing l = { 0 };
-        NB_AUTO_CLOSE int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        int r = fd < 0 ? -errno : seal_dir(fd, "", 0, &l);
+/* All lines as one text, and its digest. */
+static int list_all(int dirfd, line_fn line, char **ret_listing, char ret_digest[NB_SHA256_HEX]) {
+        struct listing l = { .line = line };
+        int r = list_dir(dirfd, "", 0, &l);
         if (r == 0) {
                 if (l.n > 1)
                         qsort(l.lines, l.n, sizeof *l.lines, by_path);
@@ -239,5 +267,20 @@ int folder_seal(const char *dir, char **ret_listing, char ret_digest[NB_SHA256_H
                 *ret_listing = nb_strndup((const char *)nb_buf_bytes(&text), text.len);
         }
         nb_strv_free(l.lines);
+        return r;
+}
+
+int folder_list(int dirfd, char **ret_listing, char ret_digest[NB_SHA256_HEX]) {
+        return list_all(dirfd, list_entry, ret_listing, ret_digest);
+}
+
+int folder_seals(int dirfd, char ret_digest[NB_SHA256_HEX]) {
+        NB_AUTO_FREE char *lines = NULL;
+        return list_all(dirfd, inode_entry, &lines, ret_digest);
+}
+
+int folder_seal(const char *dir, char **ret_listing, char ret_digest[NB_SHA256_HEX], struct nb_error *err) {
+        NB_AUTO_CLOSE int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        int r = fd < 0 ? -errno : list_all(fd, seal_entry, ret_listing, ret_digest);
         return r < 0 ? nb_fail_errno(err, -r, "cannot list %s", dir) : 0;
 }

@@ -112,26 +112,67 @@ char *initrd_name(const char *kernel, const char *agent) {
         return nb_asprintf("initrd-%.16s-%.16s-" FORMAT ".cpio", slash ? slash + 1 : kernel, digest);
 }
 
-int initrd_ensure(const struct store *s, const char *kernel, char **ret, struct nb_error *err) {
+/* Puts a finished one in place; its digest is recorded last. New string: the digest. */
+static int put_away(const struct store *s, const char *from, const char *name, const char *to, char **ret_digest,
+                    struct nb_error *err) {
+        NB_AUTO_CLOSE int fd = open(from, O_RDONLY | O_CLOEXEC);
+        NB_AUTO_CLOSE int lock = -1;
+        char hex[NB_SHA256_HEX];
+        int r = fd < 0 ? -errno : nb_sha256_fd(fd, hex);
+        if (r < 0)
+                return nb_fail_errno(err, -r, "cannot read %s", from);
+        r = store_lock(s, STORE_LOCK_ALL, NULL, &lock, err);
+        if (r < 0)
+                return r;
+        if (fchmod(fd, 0444) < 0 || rename(from, to) < 0)
+                return nb_fail_errno(err, errno, "cannot store %s", to);
+        NB_AUTO_FREE char *digest = nb_asprintf(STORE_DIGEST_PREFIX "%s", hex);
+        json_t *ref = json_pack("{s:s}", "digest", digest);
+        r = store_ref_put(s, INITRD_RECORD, name, ref, err);
+        json_decref(ref);
+        if (r < 0)
+                return r;
+        store_mark(s, to);
+        *ret_digest = nb_steal(&digest);
+        return 0;
+}
+
+static char *recorded_digest(const struct store *s, const char *name) {
+        json_t *ref = store_ref_get(s, INITRD_RECORD, name);
+        char *digest = nb_strdup(json_string_value(json_object_get(ref, "digest")));
+        json_decref(ref);
+        return digest;
+}
+
+static int make(const struct store *s, const char *kernel, const char *agent, const char *name, const char *path,
+                char **ret_digest, struct nb_error *err) {
+        struct store_temp work;
+        int r = store_temp_new(s, &work, err);
+        if (r < 0)
+                return r;
+        NB_AUTO_FREE char *tmp = nb_path_join(work.path, "initrd");
+        r = initrd_write(kernel, agent, tmp, err);
+        if (r == 0)
+                r = put_away(s, tmp, name, path, ret_digest, err);
+        store_temp_remove(&work);
+        return r < 0 ? store_hint(s, err) : 0;
+}
+
+int initrd_ensure(const struct store *s, const char *kernel, char **ret, char **ret_digest, struct nb_error *err) {
         NB_AUTO_FREE char *agent = nb_installed_file(AGENT), *name = initrd_name(kernel, agent);
         if (!name) {
                 nb_fail_errno(err, errno, "cannot read the guest agent %s", agent);
                 return nb_hint(err, "build it with `make`, or install nixbox completely with `make install`");
         }
-        NB_AUTO_FREE char *path = store_path(s, "kernel", name);
-        if (access(path, R_OK) < 0) {
-                struct store_temp work;
-                int r = store_temp_new(s, &work, err);
+        NB_AUTO_FREE char *path = store_path(s, "kernel", name), *digest = recorded_digest(s, name);
+        if (!digest || access(path, R_OK) < 0) {
+                free(digest);
+                digest = NULL;
+                int r = make(s, kernel, agent, name, path, &digest, err);
                 if (r < 0)
                         return r;
-                NB_AUTO_FREE char *tmp = nb_path_join(work.path, "initrd");
-                r = initrd_write(kernel, agent, tmp, err);
-                if (r == 0 && (chmod(tmp, 0444) < 0 || rename(tmp, path) < 0))
-                        r = nb_fail_errno(err, errno, "cannot store %s", path);
-                store_temp_remove(&work);
-                if (r < 0)
-                        return store_hint(s, err);
         }
         *ret = nb_steal(&path);
+        *ret_digest = nb_steal(&digest);
         return 0;
 }

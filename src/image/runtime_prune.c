@@ -17,7 +17,7 @@
 #define LOADER_OUTPUT_MAX (256u * 1024u)
 
 static const char *const programs[] = { "usr/bin/qemu-system-x86_64", "usr/libexec/virtiofsd", "usr/bin/mkfs.erofs",
-                                        "usr/sbin/mke2fs" };
+                                        "usr/sbin/mke2fs", "usr/bin/kmod" };
 /* What `-M microvm -kernel VMLINUX` reads. */
 static const char *const data[] = { "usr/share/qemu/pvh.bin", "usr/share/qemu/linuxboot_dma.bin",
                                     "usr/share/seabios/bios-microvm.bin", "etc/mke2fs.conf" };
@@ -27,7 +27,8 @@ static const struct {
               { "sbin", "usr/sbin" },
               { "lib", "usr/lib" },
               { "lib64", "usr/lib64" },
-              { "usr/lib64/ld-linux-x86-64.so.2", "../lib/x86_64-linux-gnu/ld-linux-x86-64.so.2" } };
+              { "usr/lib64/ld-linux-x86-64.so.2", "../lib/x86_64-linux-gnu/ld-linux-x86-64.so.2" },
+              { "usr/sbin/depmod", "../bin/kmod" } };
 static const char *const empty_dirs[] = { "boot", "dev", "etc", "proc", "run", "sys", "tmp", "share", "usr/lib64" };
 static const char *const empty_files[] = { "boot/vmlinux", "boot/initrd" };
 

@@ -12,20 +12,46 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/paths.h"
-#include "base/proc.h"
+#include "base/seal.h"
+#include "jail/userns.h"
 
 #define REF_MAX (1024u * 1024u) /* bytes of one record */
+#define CACHE_LOCK ".lock"      /* in the cache */
 #define TEMP_LOCK "tmp.lock"    /* held while a folder is made or swept, so that no sweep meets one not yet locked */
+
+struct store_marks {
+        int *fds;
+        size_t n;
+};
 
 static const char *const folders[] = { "runtime", "kernel", "images", "refs", "locks", "tmp" };
 
+/* Held by all who may use what is in the cache, as long as they do. */
+static int use_cache(struct store *s, struct nb_error *err) {
+        NB_AUTO_FREE char *path = nb_path_join(s->cache, CACHE_LOCK);
+        s->cache_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        int r = s->cache_fd < 0 ? -errno : 0;
+        while (r == 0 && flock(s->cache_fd, LOCK_SH) < 0)
+                if (errno != EINTR)
+                        r = -errno;
+        return r < 0 ? nb_fail_errno(err, -r, "cannot lock %s", path) : 0;
+}
+
+bool store_cache_alone(const struct store *s) {
+        return flock(s->cache_fd, LOCK_EX | LOCK_NB) == 0;
+}
+
 int store_open(struct store **ret, struct nb_error *err) {
         struct store *s = nb_calloc(1, sizeof *s);
+        s->cache_fd = -1;
         s->data = nb_data_dir();
         s->cache = nb_cache_dir();
+        s->marks = nb_calloc(1, sizeof *s->marks);
         int r = nb_private_dir(s->data, err);
         if (r == 0)
                 r = nb_private_dir(s->cache, err);
+        if (r == 0)
+                r = use_cache(s, err);
         for (size_t i = 0; r == 0 && i < NB_ARRAY_LEN(folders); i++) {
                 NB_AUTO_FREE char *path = nb_path_join(s->data, folders[i]);
                 if (mkdir(path, 0700) < 0 && errno != EEXIST)
@@ -43,9 +69,22 @@ int store_open(struct store **ret, struct nb_error *err) {
 void store_free(struct store *s) {
         if (!s)
                 return;
+        for (size_t i = 0; i < s->marks->n; i++)
+                nb_close(s->marks->fds[i]);
+        free(s->marks->fds);
+        free(s->marks);
+        nb_close(s->cache_fd);
         free(s->data);
         free(s->cache);
         free(s);
+}
+
+void store_mark(const struct store *s, const char *path) {
+        int fd = -1;
+        if (!s->marks || nb_use_open(path, &fd) < 0)
+                return;
+        s->marks->fds = nb_realloc(s->marks->fds, s->marks->n + 1, sizeof *s->marks->fds);
+        s->marks->fds[s->marks->n++] = fd;
 }
 
 char *store_path(const struct store *s, const char *folder, const char *name) {
@@ -81,6 +120,19 @@ int store_ref_remove(const struct store *s, const char *kind, const char *key) {
         return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
 }
 
+void store_each(const char *folder, void (*fn)(void *user, const char *folder, const char *name), void *user) {
+        NB_AUTO_STRV char **names = NULL; /* first all of them: `fn` may remove */
+        DIR *dir = opendir(folder);
+        if (!dir)
+                return;
+        for (struct dirent *e; (e = readdir(dir));)
+                if (e->d_name[0] != '.')
+                        nb_strv_add(&names, e->d_name);
+        closedir(dir);
+        for (size_t i = 0; names && names[i]; i++)
+                fn(user, folder, names[i]);
+}
+
 static int lock_file(const struct store *s, const char *name, int operation, int *ret_fd) {
         NB_AUTO_FREE char *path = store_path(s, "locks", name);
         NB_AUTO_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -107,6 +159,11 @@ int store_lock(const struct store *s, const char *name, const struct image_progr
         return 0;
 }
 
+int store_open_alone(struct store **ret, int *ret_lock, struct nb_error *err) {
+        int r = store_open(ret, err);
+        return r < 0 ? r : store_lock(*ret, STORE_LOCK_ALL, NULL, ret_lock, err);
+}
+
 int store_temp_new(const struct store *s, struct store_temp *ret, struct nb_error *err) {
         *ret = (struct store_temp){ .fd = -1 };
         NB_AUTO_FREE char *path = store_path(s, "tmp", "XXXXXX");
@@ -128,16 +185,23 @@ int store_temp_new(const struct store *s, struct store_temp *ret, struct nb_erro
         return 0;
 }
 
+static int remove_inside(void *user) {
+        const char *path = user;
+        return nb_remove_tree(AT_FDCWD, path) < 0 ? 1 : 0;
+}
+
 /* An ordinary user's build leaves files of subordinate ids when it is killed; only a user namespace can remove them. */
 static void remove_work(const char *path) {
         if (nb_remove_tree(AT_FDCWD, path) == 0)
                 return;
-        const char *argv[] = { "unshare", "--user", "--map-root-user", "--map-auto", "rm", "-rf", "--one-file-system",
-                               path,      NULL };
-        struct proc_spec spec = { .argv = (char *const *)argv, .stdout_fd = -1, .stderr_fd = -1 };
         NB_AUTO_ERROR err = { 0 };
-        if (proc_run(&spec, NULL, NULL, &err) < 0)
+        NB_AUTO_FREE char *copy = nb_strdup(path);
+        const struct userns_child child = { .ids = userns_best(), .body = remove_inside, .user = copy };
+        pid_t pid = -1;
+        if (userns_start(&child, &pid, &err) < 0)
                 nb_warn("cannot remove %s: %s", path, err.what);
+        else if (userns_wait(pid) != 0)
+                nb_warn("cannot remove %s", path);
 }
 
 void store_temp_remove(struct store_temp *t) {

@@ -199,3 +199,43 @@ int wire_field_str(const struct wire_field *f, char **ret) {
                 memcpy(*ret, f->bytes, f->len);
         return 0;
 }
+
+void wire_tlv_net(struct nb_buf *payload, const struct wire_net *net) {
+        NB_AUTO_BUF fields = { 0 };
+        wire_tlv_u32(&fields, WIRE_T_NET_ADDRESS, net->address);
+        wire_tlv_u32(&fields, WIRE_T_NET_BITS, net->bits);
+        wire_tlv_u32(&fields, WIRE_T_NET_ROUTER, net->router);
+        wire_tlv_u32(&fields, WIRE_T_NET_MTU, net->mtu);
+        wire_tlv_bytes(payload, WIRE_T_NET, nb_buf_bytes(&fields), fields.len);
+}
+
+int wire_field_net(const struct wire_field *f, struct wire_net *ret) {
+        struct wire_net net = { 0 };
+        struct {
+                uint16_t tag;
+                uint32_t *slot;
+                bool seen;
+        } wanted[] = {
+                { WIRE_T_NET_ADDRESS, &net.address, false },
+                { WIRE_T_NET_BITS, &net.bits, false },
+                { WIRE_T_NET_ROUTER, &net.router, false },
+                { WIRE_T_NET_MTU, &net.mtu, false },
+        };
+        size_t n_seen = 0, i;
+        struct wire_reader r;
+        struct wire_field one;
+        int n;
+        wire_reader_init(&r, f->bytes, f->len);
+        while ((n = wire_next(&r, &one)) > 0) {
+                for (i = 0; i < NB_ARRAY_LEN(wanted) && wanted[i].tag != one.tag; i++)
+                        ;
+                if (i == NB_ARRAY_LEN(wanted) || wanted[i].seen || wire_field_u32(&one, wanted[i].slot) < 0)
+                        return -EPROTO;
+                wanted[i].seen = true;
+                n_seen++;
+        }
+        if (n < 0 || n_seen != NB_ARRAY_LEN(wanted))
+                return -EPROTO;
+        *ret = net;
+        return 0;
+}

@@ -69,7 +69,7 @@ enum wire_tag {
         WIRE_T_ID,       /* share entry: file or folder name in the root of the virtiofs device */
         WIRE_T_TARGET,   /* absolute path in the guest */
         WIRE_T_FLAGS,    /* u32 WIRE_MOUNT_* or WIRE_OPEN_* */
-        WIRE_T_DISK,     /* u32 1: a scratch disk with a file system is attached as the second disk */
+        WIRE_T_DISK,     /* u32 WIRE_DISK_*: a disk with a file system is attached as the third drive */
         WIRE_T_ARG,      /* argv element; may repeat */
         WIRE_T_CWD,      /* absent or missing in the guest: the home folder */
         WIRE_T_TERM,     /* value for TERM of a pty session */
@@ -80,12 +80,19 @@ enum wire_tag {
         WIRE_T_MEM_TOTAL,
         WIRE_T_MEM_FREE,
         WIRE_T_MEM_AVAILABLE,
-        WIRE_T_MEM_CACHED, /* u64 bytes */
-        WIRE_T_PHASE,      /* "name=microseconds" of the guest's start; may repeat */
-        WIRE_T_LAST = WIRE_T_PHASE,
+        WIRE_T_MEM_CACHED,  /* u64 bytes */
+        WIRE_T_PHASE,       /* "name=microseconds" of the guest's start; may repeat */
+        WIRE_T_NET,         /* nested TLV: the guest's one network device; absent: it has none */
+        WIRE_T_NET_ADDRESS, /* u32 IPv4 address, the first byte in the highest bits */
+        WIRE_T_NET_BITS,    /* u32 length of the link's prefix */
+        WIRE_T_NET_ROUTER,  /* u32 default route and name server */
+        WIRE_T_NET_MTU,     /* u32 */
+        WIRE_T_LAST = WIRE_T_NET_MTU,
 };
-#define WIRE_MOUNT_FILE 1u  /* the entry is a single file, not a folder */
-#define WIRE_MOUNT_WRITE 2u /* informs the guest only; the host enforces it */
+#define WIRE_MOUNT_FILE 1u   /* the entry is a single file, not a folder */
+#define WIRE_MOUNT_WRITE 2u  /* informs the guest only; the host enforces it */
+#define WIRE_DISK_SCRATCH 1u /* what is on it need not survive a crash */
+#define WIRE_DISK_KEEP 2u    /* it outlives the box */
 #define WIRE_OPEN_PTY 1u
 #define WIRE_OPEN_SHELL 2u /* the single ARG is given to the user's login shell with -c; no ARG: interactive login shell */
 
@@ -136,3 +143,11 @@ int wire_next(struct wire_reader *r, struct wire_field *ret);
 int wire_field_u32(const struct wire_field *f, uint32_t *ret);
 int wire_field_u64(const struct wire_field *f, uint64_t *ret);
 int wire_field_str(const struct wire_field *f, char **ret); /* new string, the caller's */
+
+/* The nested fields of WIRE_T_NET. */
+struct wire_net {
+        uint32_t address, bits, router, mtu; /* addresses: the first byte in the highest bits */
+};
+void wire_tlv_net(struct nb_buf *payload, const struct wire_net *net);
+/** -EPROTO unless each of the four fields is there once and nothing else. */
+int wire_field_net(const struct wire_field *f, struct wire_net *ret);

@@ -71,7 +71,7 @@ def test_a_changed_hook_asks_again(make_box, host):
 
 
 def test_a_guest_that_edits_the_config_is_asked_about(make_box, host):
-    text = PLAIN + "mounts: [{source: ., write: true}]\n"
+    text = PLAIN + "mounts: [{source: ., write: true}]\nprotect: []\n"  # with protect it could not: test_protect.py
     box = make_box(text, up=False)
     box.up()
     box.sh(f"echo 'hooks: {{pre-up: [\"touch {box.folder}/pwned\"]}}' >>{box.folder}/nixbox.yaml")

@@ -96,5 +96,5 @@ def test_bash_completion(host):
 
 def test_unprivileged_install_is_whole(host):
     share = host.bin.rsplit("/bin/", 1)[0] + "/share"
-    for path in ("man/man1/nixbox.1", "bash-completion/completions/nixbox", "zsh/site-functions/_nixbox", "nixbox/nixbox-agent"):
+    for path in ("man/man1/nixbox.1", "bash-completion/completions/nixbox", "zsh/site-functions/_nixbox", "nixbox/nixbox-agent", "nixbox/nixbox-attack"):
         assert harness.os.path.exists(f"{share}/{path}"), path

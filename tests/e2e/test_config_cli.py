@@ -24,9 +24,13 @@ MISTAKES = [
     ("one target twice", "mounts:\n  - {source: ./a, target: /x}\n  - {source: ./b, target: /x}\n", "3:", "/x", False),
     ("bad box name", "name: 'Not A Name!'\n", "1:7", "name", True),
     ("unknown mode", "network: {mode: sometimes}\n", "1:17", "mode", True),
-    ("mode not enforced", "network: {mode: filtered}\n", "1:17", "off", False),
-    ("open not enforced", "network: {mode: open}\n", "1:17", "off", False),
-    ("reserved key", "network: {mode: off, deny: [x.org]}\n", "1:22", "not yet supported", False),
+    ("methods not enforced", "network: {allow: [{host: x.org, methods: [GET]}]}\n", "1:42", "not enforced", False),
+    ("whole top-level domain", "network: {allow: ['*.com']}\n", "1:19", "*.com", True),
+    ("whole public suffix", "network: {allow: ['*.co.uk']}\n", "1:19", "*.co.uk", False),
+    ("the host without ports", "network: {allow: [host.nixbox.internal]}\n", "1:19", "ports", False),
+    ("published twice", "ports: ['80', '127.0.0.1:80:8080']\n", "1:15", "twice", False),
+    ("published without network", "network: {mode: off}\nports: ['80']\n", "2:9", "network", False),
+    ("reserved key", "network: {mode: off, limit: 1M}\n", "1:22", "not yet supported", True),
     ("secret cannot be read", "network: {mode: off}\nsecrets:\n  - {name: T, from: 'env:NO_SUCH_VARIABLE'}\n", "3:", "NO_SUCH_VARIABLE", False),
     ("secret with hosts", "network: {mode: off}\nsecrets:\n  - {name: T, from: env, hosts: [x.org]}\n", "3:", "hosts", False),
     ("profile missing", "profiles: [./none.yaml]\n", "1:", "none.yaml", False),
@@ -125,7 +129,8 @@ def test_init_writes_a_config_that_works(host, folder):
     assert done.returncode == 0, done.stderr.decode()
     with open(f"{folder}/nixbox.yaml") as f:
         text = f.read()
-    assert text.count("#") >= 5 and re.search(r"mode: *off", text)
+    assert text.count("#") >= 5 and re.search(r"mode: *filtered", text)
+    assert not yaml12.load(text)["network"]["allow"]
     assert os.stat(f"{folder}/nixbox.yaml").st_uid == host.uid
     jsonschema.validate(yaml12.load(text), schema(host))
     assert host.nixbox("config", cwd=folder).returncode == 0

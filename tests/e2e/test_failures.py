@@ -38,10 +38,10 @@ def test_missing_mount_source(make_box):
     refused(box, box.up(ok=False), "nixbox.yaml:4:", "no-such-folder")
 
 
-def test_network_modes_that_are_not_there_yet(make_box):
-    for mode in ("filtered", "open"):
-        box = make_box(f"network: {{mode: {mode}}}\n", up=False)
-        refused(box, box.up(ok=False), "nixbox.yaml:2:", "mode: off")
+def test_rules_that_are_not_enforced_yet(make_box):
+    for rule in ("methods: [GET]", "paths: [/a]"):
+        box = make_box(f"network:\n  allow: [{{host: x.example, {rule}}}]\n", up=False)
+        refused(box, box.up(ok=False), "nixbox.yaml:3:", "not enforced yet")
 
 
 def test_a_secret_that_cannot_be_read(make_box):
@@ -74,6 +74,21 @@ def test_devices_that_are_not_there(make_box, host, device):
         assert box.nixbox("run", "echo works").stdout == b"works\n"
     finally:
         box.down(ok=False)
+
+
+@pytest.mark.parametrize("hide, words", [
+    ("mount -t tmpfs none /dev/net", ("/dev/net/tun", "modprobe tun")),
+    ("mount --bind /dev/null $(command -v nft || echo /usr/sbin/nft)", ("nft", "apt-get install nftables")),
+    ("mount --bind /dev/null $(dirname {bin})/../libexec/nixbox/nixbox-gateway", ("the resolver",)),
+], ids=["tun", "nft", "gateway"])
+def test_what_a_network_takes_is_not_there(make_box, host, hide, words):
+    """No network without its walls: the box does not start, and says what is missing."""
+    box = make_box(harness.DEFAULT_CONFIG.replace("mode: off", "mode: filtered"), up=False)
+    hide = "PATH=$PATH:/usr/sbin:/sbin; " + hide.replace("{bin}", host.bin)
+    done = host.command(["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", f"{hide} && exec {host.bin} up --accept"],
+                        cwd=box.folder)
+    closed = host.uid != 0 and os.stat("/dev/net/tun").st_mode & 0o006 != 0o006  # then that is what is said first
+    refused(box, done, *(("/dev/net/tun", "chmod 0666") if closed and "modprobe tun" not in words else words))
 
 
 def test_disk_full(make_box, host):

@@ -30,6 +30,14 @@ def built(host, folder):
     return json.loads(done.stdout)
 
 
+def test_the_default_image_needs_no_config(host, built):
+    folder = host.folder("none")
+    done = host.nixbox("image", "build", "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr.decode()
+    assert json.loads(done.stdout)["runtime_digest"] == built["runtime_digest"]
+    assert os.listdir(folder) == []
+
+
 def fresh(host):
     """Empty data and cache folders."""
     base = host.folder("fresh")
@@ -45,8 +53,8 @@ def copied(host):
     for name in os.listdir(f"{data}/refs"):
         if name.startswith("image-"):
             os.unlink(f"{data}/refs/{name}")
-    if os.path.isdir(f"{host.cache}/nixbox/apt"):
-        shutil.copytree(f"{host.cache}/nixbox/apt", f"{cache}/apt")
+    if os.path.isdir(f"{host.cache}/nixbox/blobs"):
+        shutil.copytree(f"{host.cache}/nixbox/blobs", f"{cache}/blobs")
     for top in (env["XDG_DATA_HOME"], env["XDG_CACHE_HOME"]):
         os.makedirs(top, exist_ok=True)
         subprocess.run(["chown", "-R", f"{host.uid}:{host.gid}", top], check=True)
@@ -124,8 +132,9 @@ def test_ls(host, folder, built):
 @pytest.mark.parametrize("args, said", [
     (["image"], "needs to be told"), (["image", "nonsense"], "no 'image nonsense'"), (["image", "rm"], "needs the image"),
     (["image", "rm", "ffff0000ffff"], "no image 'ffff0000ffff'"), (["image", "build", "x"], "takes no 'x'"),
-    (["image", "lock"], "not supported yet"), (["image", "update"], "not supported yet"),
-    (["image", "verify"], "not supported yet"), (["image", "sbom"], "not supported yet"),
+    (["image", "lock", "x"], "takes no 'x'"), (["image", "update"], "there is no nixbox.yaml"),
+    (["image", "verify", "x"], "takes no 'x'"),
+    (["image", "sbom", "x"], "takes no 'x'"), (["image", "ls", "x"], "takes no 'x'"),
 ])
 def test_usage(host, args, said):
     done = host.nixbox(*args)
@@ -134,8 +143,8 @@ def test_usage(host, args, said):
 
 
 @pytest.mark.parametrize("image, said", [
-    ("{base: oci:x}", "not supported"), ("{base: debian-1}", "debian-1"), ("{packages: [\"--x\"]}", "--x"),
-    ("{packages: [\"a b\"]}", "a b"), ("{npm: [x]}", "npm"),
+    ("{base: debian-1}", "debian-1"), ("{packages: [\"--x\"]}", "--x"),
+    ("{packages: [\"a b\"]}", "a b"),
 ])
 def test_image_that_cannot_be_built(host, image, said):
     path = host.folder("bad")
@@ -170,25 +179,16 @@ def run_as_root(argv, host, env, cwd):
                           stderr=subprocess.PIPE, timeout=BUILD)
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="hides host files, which takes root")
-@pytest.mark.person("ordinary")
-def test_ordinary_user_without_subordinate_ids(host, folder):
-    for hidden, fix in (("/etc/subuid", "usermod --add-subuids"), ("/usr/bin/newuidmap", "apt-get install uidmap")):
-        argv = as_person(host, f"mount --bind /dev/null {hidden}") + [host.bin, "image", "build", "--force"]
-        done = run_as_root(argv, host, {}, folder)
-        assert done.returncode == 125 and fix in done.stderr.decode()
-
-
-@pytest.mark.skipif(os.getuid() != 0, reason="makes a small file system, which takes root")
+@pytest.mark.skipif(os.getuid() != 0, reason="expected: makes a small file system, which takes root")
 def test_full_disk(host, folder):
     env = fresh(host)
     top = make_folder(env["XDG_DATA_HOME"], host.uid, host.gid)
     small = f"mount -t tmpfs -o size=30m,uid={host.uid},mode=0700 small {top}"
-    check = 'status=0; "$@" || status=$?; find "$XDG_DATA_HOME/nixbox/tmp" -mindepth 1 >&2; exit $status'
+    check = 'status=0; "$@" || status=$?; find "$XDG_DATA_HOME/nixbox/tmp" -mindepth 1 -printf "left: %p\\n" >&2; exit $status'
     done = run_as_root(as_person(host, small) + ["sh", "-c", check, "sh", host.bin, "image", "build"], host, env, folder)
     said = done.stderr.decode()
     assert done.returncode == 125 and "No space left on device" in said and f"make room on the disk that holds {top}" in said
-    assert f"{top}/nixbox/tmp/" not in said
+    assert "left: " not in said, said
 
 
 # ------------------------------------------------------------------------------------------------------------ building
@@ -196,7 +196,7 @@ def test_full_disk(host, folder):
 def test_killed_builder_leaves_nothing(host, folder):
     env = copied(host)
     p = host.popen([host.bin, "image", "build"], cwd=folder, env=env)
-    assert wait_for(lambda: any("mmdebstrap" in line for line in subtree(p.pid).values()), 60)
+    assert wait_for(lambda: any("/usr/bin/dpkg" in line for line in subtree(p.pid).values()), 60)
     time.sleep(3)
     family = set(subtree(p.pid)) - {p.pid}
     os.kill(p.pid, signal.SIGKILL)
@@ -210,15 +210,19 @@ def test_killed_builder_leaves_nothing(host, folder):
 
 @pytest.mark.timeout(2 * BUILD)
 def test_two_builders_share_the_work(host):
-    """They build once (the other only waits); the result is that of any other person; the host's own packages are not touched."""
+    """They build once (the other only waits); the result is that of any other person; the host's own packages are not touched;
+    a prune meanwhile leaves them what they have downloaded."""
     path = host.folder("two")
     write(f"{path}/nixbox.yaml", EXTRA, host)
     env, before = copied(host), host_packages()
     builders = [host.popen([host.bin, "image", "build", "--json"], cwd=path, env=env) for _ in range(2)]
-    built = set()  # whose package builder was seen
+    built, beside = set(), None  # whose package builder was seen
     while any(b.poll() is None for b in builders):
-        built |= {b.pid for b in builders if any("mmdebstrap" in line for line in subtree(b.pid).values())}
+        built |= {b.pid for b in builders if any("/usr/bin/dpkg" in line for line in subtree(b.pid).values())}
+        if built and not beside:
+            beside = host.nixbox("image", "prune", env=env)
         time.sleep(0.1)
+    assert beside.returncode == 0 and b"downloaded, so that stays" in beside.stderr, beside
     results = [b.communicate(timeout=BUILD) for b in builders]
     assert [b.returncode for b in builders] == [0, 0], results
     assert results[0][0] == results[1][0]
@@ -237,7 +241,7 @@ def test_two_builders_share_the_work(host):
     assert json.loads(host.nixbox("image", "ls", "--json", env=env).stdout) == []
     pruned = host.nixbox("image", "prune", "--json", env=env)
     assert json.loads(pruned.stdout)["freed"] > 0
-    assert os.listdir(f"{env['XDG_CACHE_HOME']}/nixbox/apt") == []
+    assert os.listdir(f"{env['XDG_CACHE_HOME']}/nixbox/blobs") == []
     assert os.listdir(f"{env['XDG_DATA_HOME']}/nixbox/runtime") != []  # in use by this version
 
 

@@ -215,8 +215,14 @@ def test_dry_run_starts_nothing(make_box):
     box = make_box(up=False)
     done = box.nixbox("up", "--dry-run")
     assert done.returncode == 0
-    for word in (b"jail qemu", b"jail virtiofsd", box.work.encode(), b"network       off"):
+    for word in (b"jail qemu", b"jail virtiofsd", b"process conduit", b"process guard", box.work.encode(), b"network       off", b"\n  cgroup        ",
+                 b"\n  disk floor    "):
         assert word in done.stdout, done.stdout
+    assert done.stdout.count(b"\n  landlock ") == 4 and b"process gateway" not in done.stdout and b"mke2fs" not in done.stdout
+    box.write_config(harness.DEFAULT_CONFIG.replace("mode: off", "mode: filtered").replace("1G}", "1G, disk: 1G}") + "ports: ['18080:80']\n")
+    all_of_them = box.nixbox("up", "--dry-run").stdout
+    for name in (b"jail qemu", b"jail virtiofsd", b"jail mke2fs", b"process conduit", b"process gateway", b"process resolver", b"process portal"):
+        assert name in all_of_them, all_of_them
     assert box.status() is None and not os.path.exists(box.runtime) and not box.events()
 
 

@@ -11,6 +11,10 @@ import yaml12
 
 GOOD = """
 ---
+protect: []
+---
+protect: [default, "!.gitmodules", tools/**, /etc/x, "*.sh"]
+---
 name: a
 ---
 name: "0"
@@ -29,9 +33,21 @@ profiles: [dev, ./own.yaml, sub/own.yaml]
 ---
 image: {base: debian-12, packages: [git, libc6-dev, g++, 7zip, python3.13]}
 ---
-image: {base: "oci:docker.io/library/alpine", npm: ["@anthropic-ai/claude-code", left-pad, "a@^1.2"]}
+image: {base: "oci:docker.io/library/alpine", npm: ["@anthropic-ai/claude-code", left-pad, "a@^1.2", JSONStream]}
+---
+image: {npm: [a, "@b/c"], npm-scripts: [a, "@b/d"], npm-bin: {x: a/cli.js, x-y: "@b/c/bin/y", "7z": a/b/c}}
+---
+image: {npm: , npm-scripts: , npm-bin: }
 ---
 image: {base: "dir:./tree"}
+---
+image: {locale: de_DE.UTF-8, docs: true}
+---
+image: {locale: C.UTF-8, docs: false}
+---
+image: {locale: sr_RS.UTF-8@latin}
+---
+image: {locale: eo.UTF-8}
 ---
 machine: {cpus: 1, memory: 134217728, disk: 64M}
 ---
@@ -39,11 +55,23 @@ machine: {cpus: 255, memory: 4T, disk: 64T}
 ---
 machine: {memory: "8G"}
 ---
+machine: {disk: 1G, keep: true}
+---
+machine: {keep: false}
+---
+machine: {disk-floor: 0}
+---
+machine: {disk-floor: 2G, disk: 1G}
+---
 mounts:
   - source: .
   - {source: ~/x, target: "~", write: true}
   - {source: "~", target: /x y/z, write: false}
   - {source: ../up, target: /up/}
+---
+volumes: {npm-cache: ~/.npm, cargo: /srv/cargo/, x1: "~"}
+---
+volumes:
 ---
 network: {mode: off}
 ---
@@ -60,6 +88,23 @@ network:
     - {host: "*.corp.example", ports: [5432], private: true}
     - {cidr: 10.1.2.0/24, ports: [5432]}
     - {cidr: "fd00::/8"}
+    - {cidr: 10.1.2.3/32, limit: 1}
+    - {host: up.example.org, limit: 10M}
+    - {host: host.nixbox.internal, ports: [11434]}
+    - x.org.
+  deny:
+    - bad.npmjs.org
+    - "*.com"
+    - localhost
+    - {host: "*.tracker.example", ports: [80]}
+    - {cidr: 203.0.113.0/24}
+    - {cidr: "2001:db8::/32", ports: [22]}
+---
+network: {mode: open, deny: }
+---
+ports: ["3000", 3001, "8080:80", 8081:80, "0.0.0.0:8082:80", "[::1]:8080:80", 127.0.0.2:8080:80]
+---
+ports:
 ---
 network:
   allow:
@@ -90,6 +135,8 @@ nam: x
 name: Upper
 ---
 name: approvals
+---
+name: volumes
 ---
 name: -a
 ---
@@ -125,6 +172,40 @@ image: {npm: ["../x"]}
 ---
 image: {npm: ["@a"]}
 ---
+image: {locale: de_DE}
+---
+image: {locale: de_DE.ISO-8859-1}
+---
+image: {locale: "de_DE.UTF-8;x"}
+---
+image: {locale: ../de_DE.UTF-8}
+---
+image: {locale: de_DE.UTF-8@}
+---
+image: {locale: true}
+---
+image: {docs: "true"}
+---
+image: {docs: 1}
+---
+image: {npm: [a], npm-scripts: ["a@1"]}
+---
+image: {npm: [a], npm-scripts: a}
+---
+image: {npm: [a], npm-bin: [a]}
+---
+image: {npm: [a], npm-bin: {x: a}}
+---
+image: {npm: [a], npm-bin: {x: "@a/b"}}
+---
+image: {npm: [a], npm-bin: {x: a//b}}
+---
+image: {npm: [a], npm-bin: {a/b: a/b}}
+---
+image: {npm: [a], npm-bin: {x: }}
+---
+machine: {disk: 1G, keep: "true"}
+---
 machine: {cpus: 0}
 ---
 machine: {cpus: 256}
@@ -142,6 +223,8 @@ machine: {memory: -1}
 machine: {memory: 1000}
 ---
 machine: {memory: true}
+---
+machine: {disk-floor: 5%}
 ---
 machine: {ram: 8G}
 ---
@@ -173,7 +256,27 @@ network: {mode: on}
 ---
 network: {mode: false}
 ---
-network: {deny: [x.org]}
+network: {deny: x.org}
+---
+network: {deny: ["*"]}
+---
+network: {deny: ["x.org:22"]}
+---
+network: {deny: [1.2.3.4]}
+---
+network: {deny: [{host: x.org, private: true}]}
+---
+network: {deny: [{host: x.org, limit: 1M}]}
+---
+network: {deny: [{host: x.org, methods: [GET]}]}
+---
+network: {deny: [{host: x.org, ports: []}]}
+---
+network: {allow: [{host: x.org, limit: 0}]}
+---
+network: {allow: [{host: x.org, limit: 1.5M}]}
+---
+network: {allow: [{host: x.org, limit: true}]}
 ---
 network: {limit: 1}
 ---
@@ -187,7 +290,9 @@ network: {allow: ["*.com"]}
 ---
 network: {allow: ["x.*.org"]}
 ---
-network: {allow: [x.org.]}
+network: {allow: [x.org..]}
+---
+network: {allow: [x.1.]}
 ---
 network: {allow: [.x.org]}
 ---
@@ -271,19 +376,65 @@ hooks: {up: [date]}
 ---
 hooks: {pre-up: date}
 ---
-ports: [80]
+ports: 80
+---
+ports: [0]
+---
+ports: [65536]
+---
+ports: [-1]
+---
+ports: ["80:"]
+---
+ports: ["127.0.0.1:80"]
+---
+ports: ["::1:80:80"]
+---
+ports: ["localhost:80:80"]
+---
+ports: [true]
+---
+ports: [{host: 80}]
 ---
 inspect: {}
 ---
-protect: []
+protect: ""
+---
+protect: [1]
+---
+protect: [""]
 ---
 hide: []
 ---
 volumes: []
+---
+volumes: {A: /x}
+---
+volumes: {-a: /x}
+---
+volumes: {a/b: /x}
+---
+volumes: {a: x}
+---
+volumes: {a: ../x}
+---
+volumes: {a: null}
+---
+volumes: {a: {target: /x}}
 """
 
 # Refused by the program alone.
 BEYOND_THE_SCHEMA = """
+protect: ["!.gitmodules"]
+---
+protect: ["**"]
+---
+protect: [a/../b]
+---
+protect: [a**b]
+---
+machine: {keep: true}
+---
 machine: {memory: 1M}
 ---
 machine: {memory: 100000000}
@@ -298,6 +449,13 @@ mounts: [{source: a, target: /x}, {source: b, target: /x}]
 ---
 mounts: [{source: ., target: /proc/x}]
 ---
+volumes: {a: /proc/x}
+---
+volumes: {a: /x, b: /x/}
+---
+mounts: [{source: ., target: /x}]
+volumes: {a: /x}
+---
 mounts: [{source: ., write: True}]
 ---
 name: a
@@ -307,6 +465,23 @@ env: {A: x}
 secrets: [{name: A, from: env}]
 ---
 network: {allow: [{cidr: 10.1.2.3/8}]}
+---
+network: {allow: ["*.co.uk"]}
+---
+network: {allow: [host.nixbox.internal]}
+---
+network: {allow: [{host: "*.host.nixbox.internal", ports: [1]}]}
+---
+ports: ["0"]
+---
+ports: ["1:65536"]
+---
+ports: ["1.2.3:1:1"]
+---
+ports: ["80:1", "80:2"]
+---
+network: {mode: off}
+ports: ["80"]
 ---
 network: {allow: [{cidr: 10.1.2.0/33}]}
 ---

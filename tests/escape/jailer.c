@@ -14,8 +14,8 @@
 
 #include "base/mem.h"
 #include "box/share.h"
-#include "box/userns.h"
 #include "box/vmm.h"
+#include "jail/userns.h"
 
 #define SOME_UNUSED_ID 1903217u
 
@@ -44,13 +44,16 @@ static struct jail_plan *plan_qemu(const char *runtime, const char *probe) {
                 .cpus = 1,
                 .memory = 256u << 20,
                 .rootfs_fd = some_fd(),
+                .modules_fd = some_fd(),
                 .disk_fd = -1,
                 .agent_fd = some_socket(),
                 .console_fd = some_socket(),
                 .qmp_fd = some_socket(),
                 .vhost_fd = some_socket(),
                 .kvm_fd = -1,
+                .tap_fd = -1,
                 .log_fd = STDOUT_FILENO,
+                .cgroup_fd = -1,
                 .unused_id = SOME_UNUSED_ID,
         };
         struct jail_plan *plan = NULL;
@@ -61,9 +64,13 @@ static struct jail_plan *plan_qemu(const char *runtime, const char *probe) {
 
 static struct jail_plan *plan_virtiofsd(struct share *share, const char *runtime) {
         struct nb_error err = { 0 };
-        struct share_daemon d = {
-                .runtime = runtime, .listen_fd = some_socket(), .guest_uid = 1000, .guest_gid = 1000, .log_fd = STDOUT_FILENO
-        };
+        struct share_daemon d = { .runtime = runtime,
+                                  .listen_fd = some_socket(),
+                                  .guest_uid = 1000,
+                                  .guest_gid = 1000,
+                                  .log_fd = STDOUT_FILENO,
+                                  .listener_sock = -1,
+                                  .cgroup_fd = -1 };
         struct jail_plan *plan = NULL;
         if (share_daemon_plan(share, &d, &plan, &err) < 0)
                 give_up(&err);

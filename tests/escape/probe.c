@@ -19,9 +19,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -33,6 +35,7 @@
 #include <unistd.h>
 
 #define FDS_LOOKED_AT 4096
+#define MANY 400
 #define X32_GETPID (0x40000000 | 39)
 
 struct target {
@@ -127,7 +130,7 @@ static long attach(const struct target *t) {
 static long read_memory(const struct target *t) {
         char byte;
         /* the probe is one and the same program when it runs as the victim: its code lies at the same place */
-        struct iovec here = { &byte, 1 }, there = { (void *)(uintptr_t)attach, 1 };
+        struct iovec here = { &byte, 1 }, there = { (void *)attach, 1 };
         return process_vm_readv(t->victim, &here, 1, &there, 1, 0);
 }
 
@@ -163,6 +166,57 @@ static void probe_network(const struct target *t) {
         tell("net.abstract", connect_abstract(t));
         FILE *f = fopen("/proc/net/dev", "re");
         tell("net.interfaces", f ? 0 : -1);
+}
+
+/* --- what it can use of the machine --- */
+
+static long start_many(const struct target *t) {
+        (void)t;
+        pid_t made[MANY];
+        int n = 0, code = 0;
+        for (; n < MANY && code == 0; n++) {
+                made[n] = fork();
+                if (made[n] == 0)
+                        for (;;)
+                                pause();
+                code = made[n] < 0 ? errno : 0;
+        }
+        for (int i = 0; i < n; i++)
+                if (made[i] > 0 && kill(made[i], SIGKILL) == 0)
+                        (void)waitpid(made[i], NULL, 0);
+        errno = code;
+        return code ? -1 : 0;
+}
+
+static long huge_file(const struct target *t) {
+        (void)t;
+        return ftruncate(memfd_create("huge", MFD_CLOEXEC), 1L << 40);
+}
+
+static long lock_memory(const struct target *t) {
+        (void)t;
+        void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        return mlock(page, 4096);
+}
+
+static long message_queue(const struct target *t) {
+        long queue = syscall(SYS_mq_open, t->abstract, O_CREAT | O_RDWR, 0600, NULL);
+        int code = errno;
+        if (queue >= 0)
+                (void)syscall(SYS_mq_unlink, t->abstract);
+        errno = code;
+        return queue;
+}
+
+static void probe_limits(const struct target *t) {
+        struct rlimit core = { 0 };
+        tell_child("limit.processes", start_many, t);
+        tell_child("limit.file", huge_file, t);
+        tell_child("limit.lock", lock_memory, t);
+        if (t->may_change)
+                tell_child("limit.queue", message_queue, t);
+        (void)getrlimit(RLIMIT_CORE, &core);
+        printf("core %llu\n", (unsigned long long)core.rlim_cur);
 }
 
 /* --- privileges and the kernel --- */
@@ -321,6 +375,7 @@ int main(int argc, char **argv) {
                 list_root();
         probe_processes(&t);
         probe_network(&t);
+        probe_limits(&t);
         if (t.writable)
                 probe_making(&t);
         return 0;

@@ -1,6 +1,8 @@
 """The processes of a running box as the host's kernel sees them: what each still holds, and that they live no longer than
 their supervisor."""
 import os
+import re
+import shutil
 import signal
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 import harness
 
 HARMLESS_CAPS = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 6 | 1 << 7  # chown, dac_override, fowner, setgid, setuid
+BUILD = os.path.join(os.environ.get("NIXBOX_TEST_BUILD", f"{harness.ROOT}/build"), "tests/escape")
 CHILDREN = ["qemu", "virtiofsd", "conduit"]
 
 
@@ -20,7 +23,7 @@ def namespace(pid, kind):
     return os.readlink(f"/proc/{pid}/ns/{kind}")
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root may look into the processes")
+@pytest.mark.skipif(os.getuid() != 0, reason="expected: only root may look into the processes")
 @pytest.mark.parametrize("child", CHILDREN)
 def test_what_a_child_holds(box, child):
     pid = box.child(child)
@@ -34,6 +37,15 @@ def test_what_a_child_holds(box, child):
         assert namespace(pid, kind) != namespace(box.supervisor(), kind), kind
     with open(f"/proc/{pid}/net/dev") as f:
         assert [line.split(":")[0].strip() for line in f.readlines()[2:]] == ["lo"]
+    with open(f"/proc/{pid}/limits") as f:
+        limits = dict(re.findall(r"^(Max [a-z ]+?) {2,}(\S+)", f.read(), re.M))
+    assert limits["Max core file size"] in ("1", "0") and limits["Max locked memory"] == "0" and limits["Max msgqueue size"] == "0"
+    if child == "conduit":
+        assert int(limits["Max address space"]) <= 4 << 30 and int(limits["Max file size"]) <= 65536
+    else:
+        assert namespace(pid, "cgroup") != namespace(os.getpid(), "cgroup")
+        with open(f"/proc/{pid}/oom_score_adj") as f:
+            assert f.read() == "500\n"
     uids = set(s["Uid"].split())
     if box.host.uid == 0 and child != "virtiofsd":
         assert len(uids) == 1 and uids != {"0"}
@@ -43,7 +55,7 @@ def test_what_a_child_holds(box, child):
         assert box.host.state.encode() not in f.read()
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root may look into the processes")
+@pytest.mark.skipif(os.getuid() != 0, reason="expected: only root may look into the processes")
 def test_what_a_child_sees_of_the_file_system(box):
     assert sorted(os.listdir(f"/proc/{box.child('virtiofsd')}/root/")) == ["m0", "m1"]
     assert os.listdir(f"/proc/{box.child('conduit')}/root/") == []
@@ -73,3 +85,27 @@ def test_a_child_that_dies_ends_the_box(make_box, child):
     os.kill(box.child(child), signal.SIGKILL)
     assert harness.wait_for(lambda: not any(harness.alive(p) for p in pids), 15), box.processes()
     assert child in box.events("box.down")[-1]["reason"].lower(), box.events()[-3:]
+
+
+def test_the_limits_of_a_boxs_cgroup_hold(box):
+    """On a kernel that hands them on, which is the box's own; the host's may not."""
+    shutil.copy(f"{BUILD}/escape-cgroup", box.work)
+    os.chmod(f"{box.work}/escape-cgroup", 0o755)
+    done = box.sh("mkdir -p /tmp/cg; sudo mount -t cgroup2 none /tmp/cg; "
+                  "echo '+memory +pids +cpu' | sudo tee /tmp/cg/cgroup.subtree_control >/dev/null; "
+                  f"sudo {box.work}/escape-cgroup /tmp/cg; sudo umount /tmp/cg")
+    assert done.splitlines() == ["memory outside 0", "memory inside 9", "tasks outside 20", "tasks inside 7", "left behind 0"]
+
+
+def test_a_flood_on_the_console_fills_no_disk(box):
+    """12 MB as they are shown, of lines and of control characters: what is kept is bounded, cleaned, and the box answers meanwhile."""
+    flood = box.host.popen([box.host.bin, "run", "sudo sh -c 'head -c 3000000 /dev/zero | tr \"\\0\" \"\\033\" | fold -b -w 1000 >/dev/hvc0'"],
+                           cwd=box.folder)
+    logs = [f"{box.state}/console.log", f"{box.state}/console.log.1"]
+    assert harness.wait_for(lambda: os.path.exists(logs[1]), 60)  # it was turned over
+    assert box.sh("echo well") == "well"
+    assert flood.wait(60) == 0, flood.stderr.read()
+    assert sum(os.path.getsize(log) for log in logs if os.path.exists(log)) < 2 * (4 << 20) + 65536
+    with open(logs[0], "rb") as f:
+        text = f.read()
+    assert b"\\x1b" in text and b"\x1b" not in text

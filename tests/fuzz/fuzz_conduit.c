@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/mem.h"
 #include "box/conduit_core.h"
 #include "wire/wire.h"
 
@@ -32,6 +33,24 @@ static void client_frame(struct conduit *c, unsigned slot, uint8_t type, uint8_t
         wire_put(&b, type, channel, CLIENT_ID, bytes, len);
         if (conduit_client_room(c, slot) >= b.len)
                 conduit_from_client(c, slot, nb_buf_bytes(&b), b.len);
+}
+
+/* A client speaks: a frame of a kind that clients send, or of any; credit mostly. */
+static void client_speaks(struct conduit *c, struct input *in, unsigned slot) {
+        static const uint8_t kinds[] = { WIRE_CREDIT, WIRE_CREDIT, WIRE_DATA,  WIRE_EOF,
+                                         WIRE_SIGNAL, WIRE_RESIZE, WIRE_CLOSE, WIRE_OPEN };
+        uint8_t kind = byte(in), bytes[255] = { 0 };
+        size_t len = byte(in);
+        bool credit = kind % 16 < 2;
+        if (credit || len > in->left)
+                len = in->left < 2 ? in->left : credit ? 2 : in->left;
+        memcpy(bytes, in->at, len);
+        in->at += len;
+        in->left -= len;
+        if (kind % 16 < NB_ARRAY_LEN(kinds))
+                client_frame(c, slot, kinds[kind % 16], credit ? WIRE_STDOUT : WIRE_STDIN, bytes, credit ? 4 : len);
+        else
+                client_frame(c, slot, kind, WIRE_STDERR, bytes, len);
 }
 
 /* The guest speaks: raw bytes, or a frame on a stream id that exists. */
@@ -81,9 +100,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 if (step < 0x80) {
                         r = guest_speaks(c, &in, streams);
                 } else if (step < 0xa0 && !gone[who]) {
-                        uint8_t grant[4] = { byte(&in), 0, 0, 0 };
-                        grant[1] = byte(&in);
-                        client_frame(c, who, WIRE_CREDIT, WIRE_STDOUT, grant, sizeof grant);
+                        client_speaks(c, &in, who);
                 } else if (step < 0xc0 && !gone[who]) {
                         struct nb_buf *out = conduit_client_out(c, who);
                         if (out->len > HELD_MAX)
@@ -93,9 +110,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                         gone[who] = true;
                         conduit_client_gone(c, who);
                 } else {
+                        static const uint8_t types[] = { WIRE_STATS, WIRE_MOUNT, WIRE_TIME, WIRE_RECLAIM, WIRE_SHUTDOWN };
                         NB_AUTO_BUF b = { 0 };
-                        wire_put(&b, WIRE_STATS, 0, who, NULL, 0);
+                        wire_put(&b, types[step % NB_ARRAY_LEN(types)], 0, who, NULL, 0);
                         (void)conduit_from_super(c, nb_buf_bytes(&b), b.len, NULL);
+                        nb_buf_consume(conduit_super_out(c), conduit_super_out(c)->len);
                 }
                 conduit_pump(c);
                 drain_guest(c, streams);

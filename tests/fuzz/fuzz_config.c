@@ -1,5 +1,6 @@
 /* Fuzz target: nixbox.yaml, which a guest may have written. Parsing, checking, merging with itself and copying must neither
- * fail to end nor leave anything behind; what was accepted is in normal form, so that checking it again changes nothing. */
+ * fail to end nor leave anything behind; what was accepted is in normal form, so that checking it again changes nothing.
+ * Rules are saved to its text or not, and once they are saved there is nothing left to save. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 #include "config/check.h"
 #include "config/hostrun.h"
 #include "config/merge.h"
+#include "config/save.h"
 
 #define WORDS_MAX 32
 
@@ -24,6 +26,26 @@ static void split_commands(const struct doc_node *n) {
         }
         for (size_t i = 0; i < n->n_kids; i++)
                 split_commands(n->kids[i]);
+}
+
+static void save(const struct config_source *src, bool deny) {
+        static const char *const texts[] = { "x.org", "*.y.org:22" };
+        struct policy_rule rules[2] = { 0 };
+        NB_AUTO_ERROR err = { 0 };
+        NB_AUTO_FREE char *text = NULL;
+        NB_AUTO_FREE char *again = NULL;
+        for (size_t i = 0; i < NB_ARRAY_LEN(rules); i++)
+                if (policy_rule_parse(texts[i], deny, &rules[i], &err) < 0)
+                        abort();
+        if (save_edit(src, "/home/x", rules, NB_ARRAY_LEN(rules), &text, &err) == 0 && text) {
+                struct config_source saved = *src;
+                saved.bytes = text;
+                saved.len = strlen(text);
+                if (save_edit(&saved, "/home/x", rules, NB_ARRAY_LEN(rules), &again, &err) < 0 || again)
+                        abort();
+        }
+        for (size_t i = 0; i < NB_ARRAY_LEN(rules); i++)
+                policy_rule_clear(&rules[i]);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -46,6 +68,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         if (check_document(&check, root) < 0 || !doc_equal(root, copy))
                 abort();
         split_commands(root);
+        save(&src, false);
+        save(&src, true);
         merge_into(root, copy);
         return 0;
 }

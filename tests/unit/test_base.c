@@ -3,11 +3,14 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
 #include "base/buf.h"
+#include "base/io.h"
 #include "base/mem.h"
 #include "base/paths.h"
 #include "base/proc.h"
@@ -133,11 +136,36 @@ static void test_sha256(void **state) {
         assert_string_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
+static void test_replace_file(void **state) {
+        (void)state;
+        char dir[] = "/tmp/nixbox-test-XXXXXX";
+        struct stat st;
+        NB_AUTO_FREE char *text = NULL;
+        assert_non_null(mkdtemp(dir));
+        NB_AUTO_FREE char *file = nb_path_join(dir, "file");
+        NB_AUTO_FREE char *link = nb_path_join(dir, "link");
+        assert_int_equal(nb_replace_file(file, "x", 1), -ENOENT);
+        assert_int_equal(nb_write_file_atomic(file, "old", 3, 0640), 0);
+        bool root = geteuid() == 0;
+        assert_int_equal(root ? chown(file, 12345, 12346) : 0, 0);
+        assert_int_equal(nb_replace_file(file, "new", 3), 0);
+        assert_int_equal(nb_read_file(file, 10, &text, NULL), 0);
+        assert_string_equal(text, "new");
+        assert_int_equal(stat(file, &st), 0);
+        assert_int_equal(st.st_mode & 07777, 0640);
+        assert_int_equal(st.st_uid, root ? 12345 : geteuid());
+        assert_int_equal(st.st_gid, root ? 12346 : getegid());
+        assert_int_equal(symlink("file", link), 0);
+        assert_int_equal(nb_replace_file(link, "x", 1), -ELOOP);
+        assert_int_equal(nb_replace_file(dir, "x", 1), -EINVAL);
+        assert_int_equal(nb_remove_tree(-1, dir), 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_text_clean), cmocka_unit_test(test_sizes),  cmocka_unit_test(test_names),
                 cmocka_unit_test(test_paths),      cmocka_unit_test(test_buf),    cmocka_unit_test(test_error),
-                cmocka_unit_test(test_proc),       cmocka_unit_test(test_sha256),
+                cmocka_unit_test(test_proc),       cmocka_unit_test(test_sha256), cmocka_unit_test(test_replace_file),
         };
         return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }

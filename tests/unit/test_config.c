@@ -13,29 +13,21 @@
 #include "base/mem.h"
 #include "base/paths.h"
 #include "config/config.h"
+#include "scratch.h"
 
 #define AUTO_CONFIG __attribute__((cleanup(config_freep))) struct config
 
 /* A folder of its own, which is also the current one and the caller's home. */
-static char dir[64];
+static char dir[SCRATCH_PATH];
 
 static int set_up(void **state) {
         (void)state;
-        (void)snprintf(dir, sizeof dir, "/tmp/nixbox-test-XXXXXX");
-        if (!mkdtemp(dir) || chdir(dir) < 0)
-                return -1;
-        setenv("HOME", dir, 1);
-        NB_AUTO_FREE char *own = nb_path_join(dir, "own");
-        setenv("XDG_STATE_HOME", own, 1);
-        setenv("XDG_DATA_HOME", own, 1);
-        setenv("XDG_CACHE_HOME", own, 1);
-        setenv("XDG_RUNTIME_DIR", own, 1);
-        return 0;
+        return scratch_enter(dir, NULL);
 }
 
 static int tear_down(void **state) {
         (void)state;
-        return chdir("/") < 0 ? -1 : nb_remove_tree(-1, dir);
+        return scratch_leave(dir);
 }
 
 static void put(const char *name, const char *text) {
@@ -75,12 +67,13 @@ static void test_full(void **state) {
         AUTO_CONFIG *c =
             load("name: app\n"
                  "image: {base: debian-13, packages: [ripgrep, git, git]}\n"
-                 "machine: {cpus: 3, memory: 1000M, disk: 20G}\n"
+                 "machine: {cpus: 3, memory: 1000M, disk: 20G, keep: true, disk-floor: 2G}\n"
                  "mounts:\n"
                  "  - source: .\n"
                  "    target: ~/work\n"
                  "    write: true\n"
                  "  - source: sub/../other\n"
+                 "volumes: {npm-cache: ~/.npm, cargo: /srv//cargo/}\n"
                  "network:\n"
                  "  mode: off\n"
                  "env: {EDITOR: vim, PORT: 8080, V: 1.10, W: 'true', Y: yes}\n"
@@ -96,6 +89,8 @@ static void test_full(void **state) {
         assert_int_equal(c->cpus, 3);
         assert_int_equal(c->memory, 1000ull << 20);
         assert_int_equal(c->disk, 20ull << 30);
+        assert_true(c->keep_disk);
+        assert_int_equal(c->disk_floor, 2ull << 30);
         assert_int_equal(c->n_mounts, 2);
         assert_string_equal(c->mounts[0].source, dir);
         NB_AUTO_FREE char *target = nb_path_join(dir, "work");
@@ -107,7 +102,12 @@ static void test_full(void **state) {
         assert_string_equal(c->mounts[1].source, other);
         assert_string_equal(c->mounts[1].target, other);
         assert_false(c->mounts[1].write);
-        assert_int_equal(c->network, CONFIG_NET_OFF);
+        assert_int_equal(c->n_volumes, 2);
+        NB_AUTO_FREE char *npm = nb_path_join(dir, ".npm");
+        assert_string_equal(c->volumes[0].name, "npm-cache");
+        assert_string_equal(c->volumes[0].target, npm);
+        assert_string_equal(c->volumes[1].target, "/srv/cargo");
+        assert_int_equal(c->policy->mode, POLICY_OFF);
         assert_string_equal(c->network_pos.file, "nixbox.yaml");
         static const char *const env[] = { "EDITOR=vim", "PORT=8080", "V=1.10", "W=true", "Y=yes" };
         for (size_t i = 0; i < NB_ARRAY_LEN(env); i++)
@@ -122,21 +122,72 @@ static void test_full(void **state) {
         assert_string_equal(c->post_down[0].command, "true");
 }
 
+/* A config that names a profile's package again decides which version it is, and which file is a command. */
+static void test_npm(void **state) {
+        (void)state;
+        put("p.yaml", "image: {npm: [zed, '@s/tool@1', 'left'], npm-scripts: ['@s/tool'], npm-bin: {t: zed/a, b: left/x/y}}\n");
+        AUTO_CONFIG *c = load("profiles: [./p.yaml]\n"
+                              "image: {npm: ['@s/tool@^2.1', JSONStream], npm-scripts: [zed], npm-bin: {t: '@s/tool/bin/t'}}\n",
+                              false);
+        static const char *const npm[] = { "@s/tool@^2.1", "JSONStream", "left", "zed" };
+        assert_int_equal(nb_strv_len(c->image.npm), NB_ARRAY_LEN(npm));
+        for (size_t i = 0; i < NB_ARRAY_LEN(npm); i++)
+                assert_string_equal(c->image.npm[i], npm[i]);
+        assert_int_equal(c->image.n_npm_scripts, 2);
+        assert_string_equal(c->image.npm_scripts[0].package, "@s/tool");
+        assert_string_equal(c->image.npm_scripts[1].pos.file, "nixbox.yaml");
+        assert_int_equal(c->image.n_npm_bin, 2);
+        assert_string_equal(c->image.npm_bin[0].command, "b");
+        assert_string_equal(c->image.npm_bin[0].package, "left");
+        assert_string_equal(c->image.npm_bin[0].file, "x/y");
+        assert_string_equal(c->image.npm_bin[1].package, "@s/tool");
+        assert_string_equal(c->image.npm_bin[1].file, "bin/t");
+        assert_int_equal(c->image.npm_bin[1].pos.line, 2);
+}
+
 static void test_defaults(void **state) {
         (void)state;
         static const char *const empty[] = { "", "---\n", "mounts:\nnetwork:\n  allow:\n" };
         for (size_t i = 0; i < NB_ARRAY_LEN(empty); i++)
                 config_free(load(empty[i], false));
+        /* two ways to leave a list empty are one thing */
+        AUTO_CONFIG *same = load("network: {allow: [{host: x.org, methods: }, {host: x.org, methods: []}]}\n", false);
+        NB_AUTO_FREE char *shown = config_to_text(same, true);
+        assert_null(strstr(shown, "network.allow[1]"));
         AUTO_CONFIG *c = load("# nothing\n", false);
         assert_true(strncmp(c->name, "nixbox-test-", 12) == 0);
         assert_string_equal(c->image.base, "debian-13");
-        assert_int_equal(c->network, CONFIG_NET_FILTERED);
+        assert_null(c->image.locale);
+        assert_false(c->image.docs);
+        assert_int_equal(c->policy->mode, POLICY_FILTERED);
         assert_string_equal(c->network_pos.file, "default");
         assert_true(c->cpus >= 1);
         assert_true(c->memory >= 128u << 20);
         assert_int_equal(c->n_mounts, 0);
         NB_AUTO_FREE char *text = config_to_text(c, false);
         assert_non_null(strstr(text, "# default"));
+}
+
+static void test_protect(void **state) {
+        (void)state;
+        NB_AUTO_FREE char *own = nb_path_join(dir, "nixbox.yaml");
+        NB_AUTO_FREE char *lock = nb_path_join(dir, "nixbox.lock");
+        struct config *c = load("name: a\n", false);
+        assert_true(nb_strv_has(c->protect, ".git/hooks/**") && nb_strv_has(c->protect, own) && nb_strv_has(c->protect, lock));
+        config_free(c);
+        c = load("protect: [default, x/*, \"!.envrc\"]\n", false);
+        assert_true(nb_strv_has(c->protect, ".gitmodules") && nb_strv_has(c->protect, "x/*"));
+        assert_false(nb_strv_has(c->protect, ".envrc"));
+        config_free(c);
+        c = load("protect: [x]\n", false);
+        assert_true(nb_strv_has(c->protect, "x") && nb_strv_has(c->protect, own) && !nb_strv_has(c->protect, ".envrc"));
+        config_free(c);
+        c = load("protect: [x, \"!x\"]\n", false);
+        assert_null(c->protect);
+        config_free(c);
+        c = load("protect: []\n", false);
+        assert_null(c->protect);
+        config_free(c);
 }
 
 static void test_box_name(void **state) {
@@ -180,8 +231,21 @@ static void test_refused(void **state) {
                 { "mout: []\n", "nixbox.yaml:1:1: there is no key 'mout'", "did you mean 'mounts'?" },
                 { "image: {pakages: [git]}\n", "1:9: there is no key 'pakages' in image", "packages" },
                 { "zzzzzzzzzzz: 1\n", "no key 'zzzzzzzzzzz'", "the keys here are: name, profiles, image" },
-                { "ports: []\n", "1:1: 'ports' is not yet supported", "reserved" },
-                { "network: {deny: [x.org]}\n", "'network.deny' is not yet supported", NULL },
+                { "hide: []\n", "1:1: 'hide' is not yet supported", "reserved" },
+                { "protect: a\n", "1:10: protect must be a list", NULL },
+                { "protect: [default, a/../b]\n", "1:20: the pattern 'a/../b' holds the name '..'", NULL },
+                { "protect: [\"**\"]\n", "is no pattern of protected files", ".envrc" },
+                { "protect: [a, \"!b\"]\n", "1:14: protect: there is no 'b' to take out", "docs/protect.md" },
+                { "volumes: [a]\n", "1:10: volumes must be a map", "~/.npm" },
+                { "volumes: {A: /x}\n", "1:11: 'A' cannot be the name of a volume", "a-z" },
+                { "volumes: {../x: /x}\n", "cannot be the name of a volume", NULL },
+                { "volumes: {a: x}\n", "1:14: the target 'x' is not an absolute path", NULL },
+                { "volumes: {a: }\n", "target has no value", NULL },
+                { "volumes: {a: /proc}\n", "1:14: the target /proc belongs to the box's own system", "another target" },
+                { "volumes: {a: /x, b: /x}\n", "1:21: two volumes have the target /x", "1:14" },
+                { "mounts: [{source: ., target: /x}]\nvolumes: {a: /x}\n", "2:14: a mount and a volume have the target /x",
+                  "1:10" },
+                { "network: {limit: 1M}\n", "'network.limit' is not yet supported", NULL },
                 { "name: a\nname: b\n", "2:1: the key 'name' stands here twice", "line 1" },
                 { "name: 12\n", "name must be text, but here is a number", "\"12\"" },
                 { "name: true\n", "name must be text", "\"true\"" },
@@ -199,6 +263,11 @@ static void test_refused(void **state) {
                 { "mounts: [{source: ., target: /x/../proc/y}]\n", "belongs to the box's own system", NULL },
                 { "mounts:\n- {source: a, target: /x}\n- {source: b, target: /x/}\n", "3:3: two mounts have the target /x",
                   "2:3" },
+                { "image: {locale: de_DE}\n", "1:17: 'de_DE' cannot be the name of a locale", "de_DE.UTF-8" },
+                { "image: {locale: de_DEU.UTF-8}\n", "cannot be the name of a locale", NULL },
+                { "image: {docs: 'true'}\n", "image.docs must be true or false", NULL },
+                { "machine: {keep: true}\n", "1:17: there is no disk to keep", "machine.disk" },
+                { "machine: {disk: 1G, keep: 1}\n", "machine.keep must be true or false", NULL },
                 { "machine: {cpus: 0}\n", "from 1 to 255", NULL },
                 { "machine: {cpus: '4'}\n", "machine.cpus must be a whole number", "without quotes" },
                 { "machine: {cpus: 010}\n", "machine.cpus must be a whole number", NULL },
@@ -206,8 +275,20 @@ static void test_refused(void **state) {
                 { "machine: {memory: 1M}\n", "from 128M", NULL },
                 { "machine: {memory: 8.5}\n", "must be a size", NULL },
                 { "image: {base: debain-13}\n", "no image base", NULL },
+                { "image: {base: 'oci:x', packages: [git]}\n", "1:34: packages are Debian's", "debian-13" },
                 { "image: {packages: [-o=x]}\n", "cannot be the name of a Debian package", NULL },
                 { "image: {npm: ['../x']}\n", "cannot be the name of an npm package", NULL },
+                { "image: {npm: [node_modules]}\n", "cannot be the name of an npm package", NULL },
+                { "image: {npm: ['a@1 b']}\n", "cannot be the name of an npm package", "name@version" },
+                { "image: {npm: [a], npm-scripts: ['a@1']}\n", "1:33: 'a@1' cannot be the name", "without a version" },
+                { "image: {npm-scripts: [a]}\n", "1:23: there are no npm packages", "image.npm" },
+                { "image: {base: 'dir:x', npm: [a], npm-scripts: [a]}\n", "1:48: scripts of npm packages run only",
+                  "debian-13" },
+                { "image: {npm: [a], npm-bin: {x: a}}\n", "1:32: 'a' names no file of an npm package", "PACKAGE/FILE" },
+                { "image: {npm: [a], npm-bin: {x: a/../b}}\n", "names no file of an npm package", NULL },
+                { "image: {npm: [a], npm-bin: {x: a/./b}}\n", "names no file of an npm package", NULL },
+                { "image: {npm: [a], npm-bin: {-x: a/b}}\n", "1:29: '-x' cannot be the name of a command", NULL },
+                { "image: {npm: [a], npm-bin: {..: a/b}}\n", "'..' cannot be the name of a command", NULL },
                 { "env: {A-B: x}\n", "1:7: 'A-B' cannot be the name of a variable", NULL },
                 { "env: {A: true}\n", "A must be text", "quotes" },
                 { "env: {A: [x]}\n", "A must be text", NULL },
@@ -219,18 +300,47 @@ static void test_refused(void **state) {
                 { "network: {mode: on}\n", "no network mode 'on'", NULL },
                 { "network: {allow: [https://x.org/]}\n", "is not a host name", "name alone" },
                 { "network: {allow: ['x.org:22']}\n", "is not a host name", "ports:" },
-                { "network: {allow: ['*.com']}\n", "covers a whole top-level domain", NULL },
+                { "network:\n  allow:\n  - '*.com'\n", "nixbox.yaml:3:5: '*.com' covers a whole top-level domain",
+                  "*.example.com" },
+                { "network: {allow: [{ports: [1], host: '*.co.uk'}]}\n", "1:38: '*.co.uk' covers a whole public suffix", NULL },
                 { "network: {allow: ['*']}\n", "is not a host name", NULL },
+                { "network: {allow: [localhost]}\n", "1:19: 'localhost' has no dot", NULL },
                 { "network: {allow: ['1.2.3.4']}\n", "is an address, not a name", "cidr" },
-                { "network: {allow: ['x.0x7f']}\n", "is an address, not a name", NULL },
+                { "network: {allow: [x.0x7f]}\n", "is an address, not a name", NULL },
                 { "network: {allow: [{host: x.org, cidr: 1.0.0.0/8}]}\n", "either host or cidr, not both", NULL },
-                { "network: {allow: [{cidr: 10.1.2.3/24}]}\n", "has bits set beyond its first 24", "/32" },
+                { "network: {allow: [{cidr: 10.1.2.3/24}]}\n", "'10.1.2.3/24' is not a range", "/32" },
                 { "network: {allow: [{cidr: 10.1.2.3}]}\n", "is not a range", NULL },
                 { "network: {allow: [{cidr: 10.0.0.0/8, methods: [GET]}]}\n", "'methods' goes with host", NULL },
+                { "network: {allow: [{cidr: 10.0.0.0/8, private: true}]}\n", "'private' goes with host", NULL },
                 { "network: {allow: [{host: x.org, ports: [0]}]}\n", "from 1 to 65535", NULL },
                 { "network: {allow: [{host: x.org, ports: []}]}\n", "ports is empty", NULL },
                 { "network: {allow: [{host: x.org, methods: [get]}]}\n", "not an HTTP method", NULL },
                 { "network: {allow: [{host: x.org, paths: [x]}]}\n", "not a path pattern", NULL },
+                { "network: {allow: [{host: x.org, limit: 0}]}\n", "limit must be from", NULL },
+                { "network: {allow: [{host: x.org, limit: 1.5M}]}\n", "is not a size", NULL },
+                { "network: {allow: [host.nixbox.internal]}\n", "1:19: host.nixbox.internal is the host itself",
+                  "ports: [11434]" },
+                { "network: {allow: [{host: '*.host.nixbox.internal', ports: [1]}]}\n", "no name below", NULL },
+                { "network: {deny: x.org}\n", "network.deny must be a list", NULL },
+                { "network: {deny: [{host: x.org, private: true}]}\n", "'private' goes with allow", NULL },
+                { "network: {deny: [{host: x.org, limit: 1M}]}\n", "'limit' goes with allow", NULL },
+                { "network: {deny: [{host: x.org, paths: [/a]}]}\n", "'paths' goes with allow", NULL },
+                { "network: {deny: ['x.org:22']}\n", "is not a host name", "ports:" },
+                { "ports: 3000\n", "ports must be a list", NULL },
+                { "ports: ['0']\n", "nixbox.yaml:1:9: '0' is not a port to publish", "8080:80" },
+                { "ports: ['80:']\n", "is not a port to publish", NULL },
+                { "ports: ['127.0.0.1:80']\n", "is not a port to publish", NULL },
+                { "ports: ['::1:80:80']\n", "is not a port to publish", NULL },
+                { "ports: ['[127.0.0.1]:80:80']\n", "is not a port to publish", NULL },
+                { "ports: ['[::1]']\n", "is not a port to publish", NULL },
+                { "ports: ['[::1:80:80']\n", "is not a port to publish", NULL },
+                { "ports: ['127.1:80:80']\n", "is not a port to publish", NULL },
+                { "ports: ['1:65536']\n", "is not a port to publish", NULL },
+                { "ports: ['1:2:3:4']\n", "is not a port to publish", NULL },
+                { "ports: [{host: 1}]\n", "a published port must be text", NULL },
+                { "ports: ['80', '81:80', '80:1']\n", "1:24: the port 80 of the host is published twice", "1:9" },
+                { "ports: ['80:1', '0.0.0.0:80:2']\n", "published twice", NULL },
+                { "network: {mode: off}\nports: ['80']\n", "2:9: a port is published, but the box has no network", "filtered" },
                 { "name: !!str a\n", "tags", NULL },
                 { "? [a]\n: b\n", "a key must be a plain word", NULL },
                 { "\"a\\nnixbox: all is well\": 1\n", "1:1: a key holds a line break", NULL },
@@ -264,18 +374,40 @@ static void test_alias_bomb(void **state) {
         assert_string_equal(c->setup[0].command, "git");
 }
 
+static void base(const char *text, enum config_base kind, const char *expected) {
+        NB_AUTO_FREE char *config = nb_asprintf("image: {base: '%s'}\nnetwork: {mode: off}\n", text);
+        AUTO_CONFIG *c = load(config, true);
+        NB_AUTO_FREE char *prefix = nb_strndup(expected, strcspn(expected, "|"));
+        const char *name = expected + strlen(prefix);
+        NB_AUTO_FREE char *full = *name ? nb_asprintf("%s%s/%s", prefix, c->dir, name + 1) : nb_strdup(expected);
+        assert_string_equal(c->image.base, full);
+        assert_int_equal(c->image.kind, kind);
+}
+
+/* What names something on this host is made absolute ("|" stands for the folder of the config); the rest is left alone. */
+static void test_bases(void **state) {
+        (void)state;
+        base("oci:./l:tag", CONFIG_BASE_OCI, "oci:|l:tag");
+        base("oci:docker-archive:x.tar", CONFIG_BASE_OCI, "oci:docker-archive:|x.tar");
+        base("oci:registry.example/a:1", CONFIG_BASE_OCI, "oci:registry.example/a:1");
+        base("dir:root", CONFIG_BASE_DIR, "dir:|root");
+        base("dir:/root", CONFIG_BASE_DIR, "dir:/root");
+        base("nix:./f#a", CONFIG_BASE_NIX, "nix:|f#a");
+        base("nix:box.nix", CONFIG_BASE_NIX, "nix:|box.nix");
+        base("nix:github:a/b#c", CONFIG_BASE_NIX, "nix:github:a/b#c");
+}
+
 static void test_start(void **state) {
         (void)state;
-        refused("name: a\n", true, "nixbox.yaml: the default network mode 'filtered' is not enforced yet", "network.mode: off");
-        refused("network: {mode: open}\n", true, "nixbox.yaml:1:17: the network mode 'open'", "off");
+        refused("network: {mode: off, allow: [{host: x.org, methods: [GET]}]}\n", true,
+                "1:53: rules for methods and paths are not enforced yet", "every request to x.org");
+        refused("network: {mode: off, allow: [{host: x.org, paths: [/a]}]}\n", true, "not enforced yet", NULL);
         refused("network: {mode: off}\nmounts: [{source: ./none}]\n", true, "2:19: ", "mkdir -p");
         refused("network: {mode: off}\nmounts: [{source: ~}]\n", true, "source has no value", NULL);
         refused("network: {mode: off}\nmounts: [{source: '~'}]\n", true, "nixbox's own folder", "one by one");
         refused("network: {mode: off}\nmounts: [{source: ~/own/nixbox/boxes}]\n", true, "does not exist", NULL);
         refused("network: {mode: off}\nmounts: [{source: /dev/null, target: /x}]\n", true, "belongs to the host's kernel",
                 NULL);
-        refused("network: {mode: off}\nimage: {base: debian-12}\n", true, "debian-12 is not yet supported", NULL);
-        refused("network: {mode: off}\nimage: {npm: ['@a/b']}\n", true, "npm packages are not yet supported", NULL);
         refused("network: {mode: off}\nsecrets: [{name: A, from: env:NB_NONE}]\n", true,
                 "nixbox.yaml:2:27: the secret A: the variable NB_NONE is not set", "export NB_NONE");
         refused("network: {mode: off}\nsecrets: [{name: A, from: 'file:none'}]\n", true, "cannot read", NULL);
@@ -284,9 +416,92 @@ static void test_start(void **state) {
                 "bound to hosts are not yet supported", NULL);
         refused("network: {mode: off}\nhooks: {pre-up: [./none.sh -x]}\n", true, "./none.sh cannot be run", NULL);
         put("code/a", "x");
+        static const char *const modes[] = { "off", "filtered", "open" };
+        for (size_t i = 0; i < NB_ARRAY_LEN(modes); i++) {
+                NB_AUTO_FREE char *text = nb_asprintf("network: {mode: %s, allow: [x.org], deny: [y.org]}\n", modes[i]);
+                config_free(load(text, true));
+        }
         AUTO_CONFIG *c = load("network: {mode: off}\nmounts: [{source: code/a}, {source: code, target: /c}]\n", true);
         assert_true(c->mounts[0].is_file);
         assert_false(c->mounts[1].is_file);
+}
+
+static void check_rule(const struct policy *p, size_t i, const char *text, bool deny, const char *origin) {
+        NB_AUTO_FREE char *is = policy_rule_text(&p->rules[i]);
+        assert_string_equal(is, text);
+        assert_int_equal(p->rules[i].deny, deny);
+        assert_string_equal(p->rules[i].origin, origin);
+}
+
+static void test_rules(void **state) {
+        (void)state;
+        put("p.yaml", "network: {allow: [p.org, X.org]}\n");
+        AUTO_CONFIG *c = load("profiles: [./p.yaml]\n"
+                              "network:\n"
+                              "  allow:\n"
+                              "    - X.Org.\n"
+                              "    - {host: x.org, ports: [443, 80]}\n"
+                              "    - {host: '*.Y.org', ports: [22], limit: 10M}\n"
+                              "    - {host: z.org, private: true}\n"
+                              "    - {cidr: 10.0.0.0/8, ports: [5432]}\n"
+                              "    - {cidr: 'FD00::/8'}\n"
+                              "    - {host: host.nixbox.internal, ports: [11434]}\n"
+                              "    - {host: m.org, methods: [GET]}\n"
+                              "  deny: [bad.y.org, '*.co.uk', {host: w.org, ports: [25]}, {cidr: 10.1.0.0/16}]\n",
+                              false);
+        static const struct {
+                const char *text, *origin;
+        } want[] = {
+                { "p.org", "p.yaml:1:19" },
+                { "x.org", "p.yaml:1:26" }, /* said again in other words below: the first one stands */
+                { "*.y.org:22", "nixbox.yaml:6:7" },
+                { "z.org", "nixbox.yaml:7:7" },
+                { "10.0.0.0/8:5432", "nixbox.yaml:8:7" },
+                { "fd00::/8", "nixbox.yaml:9:7" },
+                { "host.nixbox.internal:11434", "nixbox.yaml:10:7" },
+                { "bad.y.org", "nixbox.yaml:12:10" },
+                { "*.co.uk", "nixbox.yaml:12:21" },
+                { "w.org:25", "nixbox.yaml:12:32" },
+                { "10.1.0.0/16", "nixbox.yaml:12:60" },
+        };
+        assert_int_equal(c->policy->mode, POLICY_FILTERED);
+        assert_int_equal(c->policy->n_rules, NB_ARRAY_LEN(want));
+        for (size_t i = 0; i < NB_ARRAY_LEN(want); i++)
+                check_rule(c->policy, i, want[i].text, i >= 7, want[i].origin);
+        assert_int_equal(c->policy->rules[2].limit, 10u << 20);
+        assert_true(c->policy->rules[3].private);
+        /* one that holds for some requests only allows nothing, rather than all */
+        assert_false(policy_name(c->policy, "m.org").allow);
+        assert_true(policy_name(c->policy, "x.org").allow);
+        assert_false(policy_name(c->policy, "bad.y.org").allow);
+}
+
+static void test_ports(void **state) {
+        (void)state;
+        AUTO_CONFIG *c = load("ports:\n  - '3000'\n  - 8080:80\n  - 4000\n  - 0.0.0.0:81:80\n  - '[::1]:80:80'\n"
+                              "  - '127.0.0.1:3000:3000'\n  - '127.0.0.2:8080:80'\n",
+                              false);
+        static const struct {
+                const char *address;
+                unsigned host, guest;
+        } want[] = { { "127.0.0.1", 3000, 3000 }, { "127.0.0.1", 8080, 80 }, { "127.0.0.1", 4000, 4000 },
+                     { "0.0.0.0", 81, 80 },       { "::1", 80, 80 },         { "127.0.0.2", 8080, 80 } };
+        assert_int_equal(c->n_ports, NB_ARRAY_LEN(want));
+        for (size_t i = 0; i < NB_ARRAY_LEN(want); i++) {
+                assert_string_equal(c->ports[i].address, want[i].address);
+                assert_int_equal(c->ports[i].host_port, want[i].host);
+                assert_int_equal(c->ports[i].guest_port, want[i].guest);
+        }
+        assert_int_equal(c->ports[1].pos.line, 3);
+        NB_AUTO_FREE char *many = nb_strdup("ports:\n");
+        for (unsigned i = 1; i <= 65; i++) {
+                char *more = nb_asprintf("%s- %u\n", many, i);
+                free(many);
+                many = more;
+        }
+        refused(many, false, "66:3: more than 64 published ports", NULL);
+        NB_AUTO_FREE char *text = config_to_text(c, false);
+        assert_non_null(strstr(text, "\"127.0.0.1:8080:80\""));
 }
 
 static void test_links(void **state) {
@@ -411,12 +626,17 @@ static void test_secrets(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_full, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_npm, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_defaults, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_box_name, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_protect, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_find, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_refused, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_alias_bomb, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_bases, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_start, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_rules, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_ports, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_links, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_profiles, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_text, set_up, tear_down),

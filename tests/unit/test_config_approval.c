@@ -17,23 +17,17 @@
 #include "config/approval.h"
 #include "config/hostrun.h"
 #include "config/reach.h"
+#include "scratch.h"
 
 #define OUTPUT_MAX 4096
 
-static char dir[64]; /* home; the project lies in home/p, nixbox's own folders in home/own */
+static char dir[SCRATCH_PATH]; /* home; the project lies in home/p, nixbox's own folders in home/own */
 static int saved_stderr = -1;
 
 static int set_up(void **state) {
         (void)state;
-        (void)snprintf(dir, sizeof dir, "/tmp/nixbox-test-XXXXXX");
-        if (!mkdtemp(dir) || chdir(dir) < 0 || mkdir("p", 0755) < 0 || chdir("p") < 0)
+        if (scratch_enter(dir, "p") < 0)
                 return -1;
-        setenv("HOME", dir, 1);
-        NB_AUTO_FREE char *own = nb_path_join(dir, "own");
-        setenv("XDG_STATE_HOME", own, 1);
-        setenv("XDG_DATA_HOME", own, 1);
-        setenv("XDG_CACHE_HOME", own, 1);
-        setenv("XDG_RUNTIME_DIR", own, 1);
         /* what is shown to the owner goes into a file */
         saved_stderr = dup(STDERR_FILENO);
         NB_AUTO_CLOSE int fd = open("../stderr", O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -44,7 +38,7 @@ static int tear_down(void **state) {
         (void)state;
         (void)dup2(saved_stderr, STDERR_FILENO);
         saved_stderr = nb_close(saved_stderr);
-        return chdir("/") < 0 ? -1 : nb_remove_tree(-1, dir);
+        return scratch_leave(dir);
 }
 
 static void put(const char *name, const char *text, mode_t mode) {
@@ -76,10 +70,14 @@ static void test_what_needs_one(void **state) {
                 OFF "mounts: [{source: ., write: true}, {source: ./sub, target: /x}]\n",
                 "network: {allow: [x.org, '*.y.org', {host: z.org, ports: [22]}]}\n",
                 OFF "env: {A: b}\nsetup: [make]\n",
+                "network: {deny: [{cidr: 10.0.0.0/8}, x.org]}\n",
+                "network: {allow: [{host: x.org, limit: 1M}]}\n",
+                "ports: ['8080:80', '127.0.0.2:3000:3000', '[::1]:80:80']\n",
         };
         static const char *const beyond[] = {
                 OFF "mounts: [{source: ..}]\n",
                 OFF "mounts: [{source: /usr}]\n",
+                OFF "volumes: {npm-cache: ~/.npm}\n",
                 OFF "hooks: {pre-up: [date]}\n",
                 OFF "hooks: {post-down: [date]}\n",
                 OFF "secrets: [{name: A, from: env}]\n",
@@ -87,6 +85,10 @@ static void test_what_needs_one(void **state) {
                 "network: {mode: open}\n",
                 "network: {allow: [{host: x.org, private: true}]}\n",
                 "network: {allow: [{cidr: 10.0.0.0/8}]}\n",
+                "network: {allow: [{host: host.nixbox.internal, ports: [11434]}]}\n",
+                "ports: ['0.0.0.0:8080:80']\n",
+                "ports: ['192.168.1.2:8080:80']\n",
+                "ports: ['[::]:8080:80']\n",
                 "image: {base: 'dir:/usr'}\n",
         };
         for (size_t i = 0; i < NB_ARRAY_LEN(free_of_it); i++) {
@@ -105,6 +107,29 @@ static void test_what_needs_one(void **state) {
         assert_int_equal(check(OFF "mounts: [{source: inside}]\n", APPROVAL_REFUSE), -EPERM);
 }
 
+static void test_network_shown(void **state) {
+        (void)state;
+        assert_int_equal(
+            check("network: {allow: [x.org, {host: '*.y.org', ports: [443, 22], limit: 10M}, {host: z.org, private: true},"
+                  " {cidr: 10.0.0.0/8}, {host: host.nixbox.internal, ports: [11434]}], deny: [bad.y.org]}\n"
+                  "ports: ['8080:80', '0.0.0.0:80:80']\n",
+                  APPROVAL_ASK_TERMINAL),
+            -EPERM);
+        static const char *const lines[] = {
+                "    connect to x.org\n",
+                "    connect to *.y.org:22,443, sending at most 10M\n",
+                "  * connect to z.org, private addresses too\n",
+                "  * connect to 10.0.0.0/8\n",
+                "  * connect to host.nixbox.internal:11434 (this host itself)\n",
+                "    be reached from this host at 127.0.0.1:8080 (port 80 of the box)\n",
+                "  * be reached from other machines at 0.0.0.0:80 (port 80 of the box)\n",
+        };
+        NB_AUTO_FREE char *text = shown();
+        for (size_t i = 0; i < NB_ARRAY_LEN(lines); i++)
+                if (!strstr(text, lines[i]))
+                        fail_msg("no line: %s\n%s", lines[i], text);
+}
+
 static void test_widening(void **state) {
         (void)state;
         assert_int_equal(check(OFF "mounts: [{source: /usr, write: true}]\nsecrets: [{name: A, from: env}]\n", APPROVAL_ACCEPT),
@@ -121,30 +146,175 @@ static void test_widening(void **state) {
         assert_int_equal(check(OFF "mounts: [{source: /usr}]\nhooks: {pre-up: [date]}\n", APPROVAL_REFUSE), -EPERM);
 }
 
+#define USR "mounts: [{source: /usr}]\n" /* beyond the folder, so that a widening is asked about */
+
+struct change {
+        const char *from, *to;
+        const char *shown; /* NULL: not a widening */
+};
+
+static void check_changes(const struct change *changes, size_t n) {
+        for (size_t i = 0; i < n; i++) {
+                NB_AUTO_FREE char *from = nb_asprintf(USR "%s\n", changes[i].from);
+                NB_AUTO_FREE char *to = nb_asprintf(USR "%s\n", changes[i].to);
+                assert_int_equal(check(from, APPROVAL_ACCEPT), 0);
+                assert_int_equal(truncate("../stderr", 0), 0);
+                int r = check(to, APPROVAL_ASK_TERMINAL);
+                NB_AUTO_FREE char *text = shown();
+                if (r != (changes[i].shown ? -EPERM : 0) || (changes[i].shown && !strstr(text, changes[i].shown)))
+                        fail_msg("%s -> %s: %d\n%s", changes[i].from, changes[i].to, r, text);
+        }
+}
+
 static void test_network_widening(void **state) {
         (void)state;
-        static const char base[] = "mounts: [{source: /usr}]\nnetwork: {allow: ['*.x.org', {host: y.org, ports: [22, 443]}]}\n";
-        static const char *const narrower[] = {
-                "mounts: [{source: /usr}]\nnetwork: {allow: [a.x.org, {host: y.org, ports: [22]}]}\n",
-                "mounts: [{source: /usr}]\nnetwork: {allow: [{host: b.a.x.org, methods: [GET], paths: [/a]}]}\n",
-                "mounts: [{source: /usr}]\nnetwork: {mode: off, allow: [z.org]}\n",
+#define BASE "network: {allow: ['*.x.org', {host: y.org, ports: [22, 443]}]}"
+        static const struct change changes[] = {
+                { BASE, "network: {allow: [a.x.org, {host: y.org, ports: [22]}]}", NULL },
+                { BASE, "network: {allow: [{host: b.a.x.org, methods: [GET], paths: [/a]}]}", NULL },
+                { BASE, "network: {mode: off, allow: [z.org]}", NULL },
+                { BASE, "network: {allow: ['*.a.x.org', '*.b.a.x.org', {host: y.org, ports: [22, 443], limit: 1M}]}", NULL },
+                { BASE, "network: {allow: [x.org]}", "connect to x.org port 443\n" },
+                { BASE, "network: {allow: [{host: a.x.org, ports: [22]}]}", "connect to a.x.org port 22\n" },
+                { BASE, "network: {allow: [{host: y.org, ports: [80]}]}", "connect to y.org port 80\n" },
+                { BASE, "network: {allow: ['*.y.org']}", "connect to *.y.org port 443\n" },
+                { BASE, "network: {allow: [{host: a.x.org, private: true}]}",
+                  "* connect to a.x.org port 443, private addresses" },
+                { BASE, "network: {mode: open}", "* connect to any public address\n" },
+                { BASE, "network: {allow: [{host: host.nixbox.internal, ports: [1]}]}",
+                  "* connect to host.nixbox.internal port 1 (this host itself)\n" },
+                { "network: {mode: open}", "network: {allow: [x.org, {host: y.org, ports: [1, 2]}]}", NULL },
+                { "network: {mode: open}", "network: {mode: open, allow: [{host: x.org, limit: 1M}]}", NULL },
+                { "network: {mode: open}", "network: {mode: open, allow: [{host: x.org, private: true}]}",
+                  "* connect to x.org port" },
+                { "network: {mode: open}", "network: {allow: [{host: host.nixbox.internal, ports: [1]}]}",
+                  "* connect to host." },
+                /* a name that nothing tells apart from others must not be taken for one that is known */
+                { "network: {allow: [n0.x.org, n1.x.org]}", "network: {allow: ['*.x.org']}", "connect to *.x.org port 443\n" },
+                { "network: {allow: [{cidr: 10.0.0.0/8, ports: [1, 2]}]}",
+                  "network: {allow: [{cidr: 10.1.0.0/16, ports: [2]}]}", NULL },
+                { "network: {allow: [{cidr: 10.1.0.0/16}]}", "network: {allow: [{cidr: 10.0.0.0/8}]}",
+                  "* connect to 10.0.0.0/8 port" },
+                { "network: {allow: [{cidr: 10.1.0.0/16}]}", "network: {allow: [{cidr: 10.1.0.0/16, ports: [22]}]}",
+                  "connect to 10.1.0.0/16 port 22\n" },
+                { "network: {allow: [{host: a.org, private: true}]}", "network: {allow: [a.org]}", NULL },
+                /* the more specific rule counts, so taking it away can widen */
+                { "network: {allow: [{host: '*.x.org', private: true}, a.x.org]}",
+                  "network: {allow: [{host: '*.x.org', private: true}]}",
+                  "connect to a.x.org port 443, private addresses too\n" },
         };
-        static const char *const wider[] = {
-                "mounts: [{source: /usr}]\nnetwork: {allow: [x.org]}\n",
-                "mounts: [{source: /usr}]\nnetwork: {allow: [{host: a.x.org, ports: [22]}]}\n",
-                "mounts: [{source: /usr}]\nnetwork: {allow: [{host: a.x.org, private: true}]}\n",
-                "mounts: [{source: /usr}]\nnetwork: {mode: open}\n",
+        check_changes(changes, NB_ARRAY_LEN(changes));
+}
+
+static void test_denials(void **state) {
+        (void)state;
+#define DENIED "network: {allow: ['*.x.org', y.org], deny: [bad.x.org, {host: y.org, ports: [80]}]}"
+        static const struct change changes[] = {
+                { DENIED, DENIED "\nenv: {A: b}", NULL },
+                { DENIED, "network: {allow: ['*.x.org', y.org], deny: ['*.x.org', y.org]}", NULL },
+                { DENIED, "network: {allow: [y.org], deny: [{host: y.org, ports: [80]}]}",
+                  NULL }, /* it is not reached at all */
+                { DENIED, "network: {allow: ['*.x.org', y.org], deny: [{host: y.org, ports: [80]}]}",
+                  "connect to bad.x.org port 443, which was denied\n" },
+                { DENIED, "network: {allow: ['*.x.org', y.org], deny: [bad.x.org]}",
+                  "connect to y.org port 80, which was denied\n" },
+                { DENIED, "network: {allow: ['*.x.org', y.org], deny: [{host: bad.x.org, ports: [443]}, y.org]}",
+                  "connect to bad.x.org port 80, which was denied\n" },
+                { DENIED, "network: {mode: off}", NULL },
+                { "network: {mode: open, deny: ['*.x.org']}", "network: {mode: open}",
+                  "connect to *.x.org, which was denied\n" },
+                { "network: {mode: open, deny: ['*.x.org']}", "network: {mode: open, deny: ['*.org']}", NULL },
+                { "network: {mode: open, deny: ['*.org']}", "network: {mode: open, deny: ['*.x.org']}",
+                  "connect to *.org, which was denied\n" },
+                { "network: {mode: open, deny: [x.org]}", "network: {mode: open, deny: [{host: x.org, ports: [443, 80]}]}",
+                  "connect to x.org, which was denied\n" },
+                { "network: {mode: open, deny: [x.org]}", "network: {allow: [x.org]}",
+                  "connect to x.org port 443, which was denied\n" },
+                { "network: {mode: open, deny: [{cidr: 1.0.0.0/8}]}", "network: {mode: open, deny: [{cidr: 1.1.0.0/16}]}",
+                  "connect to 1.0.0.0/8, which was denied\n" },
+                { "network: {mode: open, deny: [{cidr: 1.1.0.0/16, ports: [5]}]}",
+                  "network: {mode: open, deny: [{cidr: 1.0.0.0/8}]}", NULL },
+                { "network: {allow: [x.org], deny: [{cidr: 1.0.0.0/8}]}", "network: {allow: [x.org]}",
+                  "1.0.0.0/8, which was denied\n" },
+                { "network: {allow: [x.org], deny: [{cidr: 1.0.0.0/8}]}", "network: {allow: []}", NULL },
         };
-        for (size_t i = 0; i < NB_ARRAY_LEN(narrower); i++) {
-                assert_int_equal(check(base, APPROVAL_ACCEPT), 0);
-                if (check(narrower[i], APPROVAL_REFUSE) != 0)
-                        fail_msg("asked: %s", narrower[i]);
+        check_changes(changes, NB_ARRAY_LEN(changes));
+}
+
+static void test_limits(void **state) {
+        (void)state;
+#define LIMITED "network: {allow: [{host: '*.x.org', ports: [22, 443], limit: 10M}]}"
+        static const struct change changes[] = {
+                { LIMITED, "network: {allow: [{host: '*.x.org', ports: [22], limit: 10240K}]}", NULL },
+                { LIMITED,
+                  "network: {allow: [{host: a.x.org, limit: 5M, ports: [22]}, {host: b.x.org, ports: [22, 443], limit: 5M}]}",
+                  NULL },
+                { LIMITED,
+                  "network: {allow: [{host: a.x.org, limit: 6M, ports: [22]}, {host: b.x.org, ports: [22, 443], limit: 5M}]}",
+                  "connect to b.x.org port 22, sending at most 5.0M, where less could be sent\n" },
+                { LIMITED, "network: {allow: [{host: '*.x.org', ports: [22], limit: 11M}]}", "sending at most 11M" },
+                { LIMITED, "network: {allow: [{host: '*.x.org', ports: [22, 443]}]}",
+                  "connect to *.x.org port 22, where less could be sent\n" },
+                { LIMITED, "network: {mode: open}", "any public" },
+                { "network: {mode: open, allow: [{host: a.org, limit: 1M}]}", "network: {mode: open}",
+                  "connect to a.org port 443, where less could be sent\n" },
+                { "network: {allow: ['*.x.org', {host: a.x.org, limit: 1M}]}", "network: {allow: ['*.x.org']}",
+                  "connect to a.x.org port 443, where less could be sent\n" },
+                { "network: {allow: [{cidr: 10.0.0.0/8, limit: 1M}]}", "network: {allow: [{cidr: 10.1.0.0/16, limit: 1M}]}",
+                  NULL },
+                { "network: {allow: [{cidr: 10.0.0.0/8, limit: 1M}]}", "network: {allow: [{cidr: 10.0.0.0/8}]}",
+                  "10.0.0.0/8 port 443\n" },
+                { "network: {allow: [{cidr: 10.0.0.0/8, limit: 1M}]}",
+                  "network: {allow: [{cidr: 10.1.0.0/16, limit: 1M}, {cidr: 10.2.0.0/16, limit: 1}]}",
+                  "10.2.0.0/16 port 443, sending" },
+        };
+        check_changes(changes, NB_ARRAY_LEN(changes));
+}
+
+static void test_port_widening(void **state) {
+        (void)state;
+        static const struct change changes[] = {
+                { "ports: ['8080:80']", "ports: [127.0.0.1:8080:80]", NULL },
+                { "ports: ['8080:80', '1']", "ports: ['1']", NULL },
+                { "ports: ['8080:80']", "ports: ['8080:81']",
+                  "be reached from this host at 127.0.0.1:8080 (port 81 of the box)\n" },
+                { "ports: ['8080:80']", "ports: ['0.0.0.0:8080:80']",
+                  "* be reached from other machines at 0.0.0.0:8080 (port 80" },
+                { "ports: ['0.0.0.0:8080:80']", "ports: ['8080:80']", NULL },
+                { "ports: ['[::]:8080:80']", "ports: ['[::1]:8080:80']", NULL },
+        };
+        check_changes(changes, NB_ARRAY_LEN(changes));
+}
+
+static void test_protect_widening(void **state) {
+        (void)state;
+        static const struct change changes[] = {
+                { "env: {A: b}", "protect: [default]", NULL },
+                { "env: {A: b}", "protect: [default, mine]", NULL },
+                { "protect: [default, mine]", "protect: [default]", NULL }, /* an owner's own entry is no promise of ours */
+                { "env: {A: b}", "protect: [default, '!.envrc']", "* change .envrc, which programs of this host run\n" },
+                { "protect: [default, '!.envrc']", "protect: [default]", NULL },
+                { "env: {A: b}", "protect: [mine]", "* change .git/hooks/**, which programs of this host run\n" },
+                { "protect: [default, '!.envrc']", "protect: []", "* change files that programs of this host run" },
+                { "protect: []", "protect: [default, '!.envrc']", NULL },
+                { "protect: []", "protect: [mine]", NULL },
+        };
+        check_changes(changes, NB_ARRAY_LEN(changes));
+}
+
+static void test_too_many_rules(void **state) {
+        (void)state;
+        NB_AUTO_FREE char *text = nb_strdup(USR "network:\n  allow:\n");
+        for (unsigned i = 0; i < 900; i++) {
+                char *more = nb_asprintf("%s    - {host: h%u.org, ports: [%u, %u]}\n", text, i, i + 1, i + 1001);
+                free(text);
+                text = more;
         }
-        for (size_t i = 0; i < NB_ARRAY_LEN(wider); i++) {
-                assert_int_equal(check(base, APPROVAL_ACCEPT), 0);
-                if (check(wider[i], APPROVAL_REFUSE) != -EPERM)
-                        fail_msg("not asked: %s", wider[i]);
-        }
+        assert_int_equal(check(text, APPROVAL_ACCEPT), 0);
+        NB_AUTO_FREE char *less = nb_asprintf("%sports: ['80']\n", text);
+        assert_int_equal(check(less, APPROVAL_ASK_TERMINAL), -EPERM);
+        NB_AUTO_FREE char *seen = shown();
+        assert_non_null(strstr(seen, "too many rules to compare"));
 }
 
 static void test_in_writable_mount(void **state) {
@@ -185,6 +355,53 @@ static void test_note_writable(void **state) {
         assert_int_equal(check(OFF "setup: [make]\n", APPROVAL_REFUSE), -EPERM);
 }
 
+static struct config *load_text(const char *text) {
+        NB_AUTO_ERROR err = { 0 };
+        struct config *c = NULL;
+        put("nixbox.yaml", text, 0644);
+        if (config_load("nixbox.yaml", false, &c, &err) < 0)
+                fail_msg("%s: %s", text, err.what);
+        return c;
+}
+
+#define OUTSIDE "mounts: [{source: .., write: true}]\nnetwork: "
+
+/* The approval of a config that a box can write goes along with a rule that its owner added, and with nothing else. */
+static void test_follow(void **state) {
+        (void)state;
+        static const struct {
+                const char *from, *to;
+                int expect;
+        } cases[] = {
+                { OUTSIDE "{allow: [a.org]}\n", OUTSIDE "{allow: [a.org, x.org]}\n", 1 },
+                { OUTSIDE "{allow: []}\n", OUTSIDE "{allow: [x.org]}\n", 1 },
+                { OUTSIDE "{deny: [x.org, b.org]}\n", OUTSIDE "{allow: [x.org], deny: [b.org]}\n", 1 },
+                { OUTSIDE "{allow: [a.org]}\n", OUTSIDE "{allow: [a.org]}\n", 1 },
+                { OUTSIDE "{allow: [a.org]}\n", OUTSIDE "{allow: [a.org, x.org, y.org]}\n", 0 },
+                { OUTSIDE "{allow: [a.org]}\n", OUTSIDE "{allow: [a.org, {host: x.org, ports: [22]}]}\n", 0 },
+                { OUTSIDE "{allow: [a.org]}\n", OUTSIDE "{allow: [a.org, {host: x.org, private: true}]}\n", 0 },
+                { OUTSIDE "{allow: [a.org]}\n", OUTSIDE "{allow: [a.org, x.org, {host: y.org, methods: [GET]}]}\n", 0 },
+                { OUTSIDE "{allow: [a.org], deny: [b.org]}\n", OUTSIDE "{allow: [a.org, x.org]}\n", 0 },
+                { OUTSIDE "{allow: [a.org]}\n", OUTSIDE "{mode: open, allow: [a.org, x.org]}\n", 0 },
+                { OUTSIDE "{allow: [a.org]}\n", OUTSIDE "{allow: [a.org, x.org]}\nhooks: {pre-up: [date]}\n", 0 },
+                { OUTSIDE "{allow: [a.org]}\n", OUTSIDE "{allow: [a.org, x.org]}\nports: ['0.0.0.0:80:80']\n", 0 },
+        };
+        NB_AUTO_ERROR err = { 0 };
+        struct policy_rule asked = { 0 };
+        assert_int_equal(policy_rule_parse("x.org", false, &asked, &err), 0);
+        for (size_t i = 0; i < NB_ARRAY_LEN(cases); i++) {
+                assert_int_equal(nb_remove_tree(AT_FDCWD, "../own"), 0);
+                assert_int_equal(check(cases[i].from, APPROVAL_ACCEPT), 0);
+                __attribute__((cleanup(config_freep))) struct config *from = load_text(cases[i].from),
+                                                                     *to = load_text(cases[i].to);
+                if (approval_follow(from, to, &asked, 1, &err) != cases[i].expect)
+                        fail_msg("%s -> %s", cases[i].from, cases[i].to);
+                assert_int_equal(approval_check(to, APPROVAL_REFUSE, &err), cases[i].expect ? 0 : -EPERM);
+                nb_error_clear(&err);
+        }
+        policy_rule_clear(&asked);
+}
+
 static void test_scripts(void **state) {
         (void)state;
         static const char config[] = OFF "hooks: {pre-up: [./hook.sh a]}\n";
@@ -199,6 +416,42 @@ static void test_scripts(void **state) {
         assert_int_equal(check(OFF "hooks: {pre-up: ['cat --x=./data']}\n", APPROVAL_ACCEPT), 0);
         put("data", "2", 0644);
         assert_int_equal(check(OFF "hooks: {pre-up: ['cat --x=./data']}\n", APPROVAL_REFUSE), -EPERM);
+}
+
+/* What nix evaluates is a program of the host's, too. */
+static void test_nix_files(void **state) {
+        (void)state;
+        static const char file[] = OFF "image: {base: 'nix:./box.nix'}\n", flake[] = OFF "image: {base: 'nix:./f#x'}\n";
+        put("box.nix", "1", 0644);
+        assert_int_equal(check(file, APPROVAL_ACCEPT), 0);
+        assert_int_equal(check(file, APPROVAL_REFUSE), 0);
+        put("box.nix", "2", 0644);
+        assert_int_equal(check(file, APPROVAL_REFUSE), -EPERM);
+        assert_int_equal(nb_mkdirs("f", 0755), 0);
+        put("f/flake.nix", "1", 0644);
+        assert_int_equal(check(flake, APPROVAL_ACCEPT), 0);
+        assert_int_equal(check(flake, APPROVAL_REFUSE), 0);
+        put("f/flake.lock", "{}", 0644);
+        assert_int_equal(check(flake, APPROVAL_REFUSE), -EPERM);
+}
+
+/* A lock is no reason to ask, and neither is another one, unless a box could have written it. */
+static void test_lock(void **state) {
+        (void)state;
+        static const char plain[] = OFF, approved[] = OFF "hooks: {pre-up: [date]}\n",
+                          writable[] = OFF "mounts: [{source: ., write: true}]\n";
+        put("nixbox.lock", "1", 0644);
+        assert_int_equal(check(plain, APPROVAL_REFUSE), 0);
+        assert_int_equal(check(approved, APPROVAL_ACCEPT), 0);
+        put("nixbox.lock", "2", 0644);
+        assert_int_equal(check(approved, APPROVAL_REFUSE), 0);
+        assert_int_equal(check(plain, APPROVAL_REFUSE), 0);
+        assert_int_equal(check(writable, APPROVAL_ACCEPT), 0);
+        assert_int_equal(check(writable, APPROVAL_REFUSE), 0);
+        put("nixbox.lock", "3", 0644);
+        assert_int_equal(check(writable, APPROVAL_REFUSE), -EPERM);
+        assert_int_equal(check(writable, APPROVAL_ACCEPT), 0);
+        assert_int_equal(check(writable, APPROVAL_REFUSE), 0);
 }
 
 static void test_profile_content(void **state) {
@@ -308,11 +561,20 @@ static void test_diff(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_what_needs_one, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_network_shown, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_widening, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_network_widening, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_denials, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_limits, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_port_widening, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_protect_widening, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_too_many_rules, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_in_writable_mount, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_other_box_can_write, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_note_writable, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_follow, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_nix_files, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_lock, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_scripts, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_profile_content, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_damaged_record, set_up, tear_down),

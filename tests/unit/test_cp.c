@@ -283,6 +283,22 @@ static void test_devices_are_left_out(void **state) {
         assert_absent("out/block");
 }
 
+static void test_what_breaks_off_leaves_the_old_file(void **state) {
+        (void)state;
+        static const char old[] = "old";
+        const struct member whole[] = { { "src", S_IFREG, 0644, "new and longer", false } };
+        assert_int_equal(nb_write_file_atomic("dst", old, strlen(old), 0644), 0);
+        NB_AUTO_CLOSE int fd = stream_of(whole, 1);
+        assert_int_equal(ftruncate(fd, 512 + 4), 0);
+        uint64_t count;
+        NB_AUTO_ERROR err = { 0 };
+        assert_true(cp_unpack(fd, "src", "dst", false, NULL, &count, &err) < 0);
+        assert_file("dst", old);
+        assert_int_equal(unlink("dst"), 0);
+        assert_int_equal(unpack(whole, 1, "src", "dst"), 0);
+        assert_file("dst", "new and longer");
+}
+
 static void test_garbage_is_refused(void **state) {
         (void)state;
         NB_AUTO_CLOSE int fd = memfd_create("x", MFD_CLOEXEC);
@@ -331,6 +347,7 @@ int main(void) {
                 T(test_nothing_is_written_through_a_link),
                 T(test_hard_links_stay_inside),
                 T(test_devices_are_left_out),
+                T(test_what_breaks_off_leaves_the_old_file),
                 T(test_garbage_is_refused),
                 T(test_what_is_packed_comes_out_the_same),
         };

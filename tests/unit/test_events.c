@@ -96,18 +96,48 @@ static void test_oversized_fields_are_dropped(void **state) {
         json_decref(event);
 }
 
+static void describes(const char *event, const char *expect) {
+        json_t *doc = json_loads(event, 0, NULL);
+        assert_non_null(doc);
+        NB_AUTO_FREE char *text = events_describe(doc);
+        assert_string_equal(text, expect);
+        json_decref(doc);
+}
+
 static void test_describe(void **state) {
         (void)state;
-        json_t *event =
-            json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:s}", "time", "2026-01-02T03:04:05.678Z", "box", "app", "type",
-                      "connect", "decision", "deny", "host", "a\x1b]52;c;x\x07", "port", 443, "reason", "no rule\nallows it");
-        NB_AUTO_FREE char *text = events_describe(event);
-        assert_string_equal(text,
-                            "2026-01-02 03:04:05Z  connect   deny  host=a\\x1b]52;c;x\\x07 port=443: no rule\\x0aallows it");
-        json_decref(event);
+        describes("{\"time\":\"2026-01-02T03:04:05.678Z\",\"box\":\"app\",\"type\":\"mount\",\"source\":\"/a\",\"write\":true}",
+                  "2026-01-02 03:04:05Z  mount     source=/a write=true");
+        describes("{\"time\":\"now\",\"type\":\"error\",\"reason\":\"a\\nb\\u001b\"}", "now  error    : a\\x0ab\\x1b");
+        describes("{\"type\":7,\"decision\":{}}", "           ");
         json_t *bytes = events_text("\xff\x1b[31m");
         assert_string_equal(json_string_value(bytes), "\\xff\\x1b[31m");
         json_decref(bytes);
+}
+
+#define AT "\"time\":\"2026-01-02T03:04:05.678Z\",\"box\":\"app\","
+#define SEEN "2026-01-02 03:04:05Z  "
+
+static void test_describe_network(void **state) {
+        (void)state;
+        describes(
+            "{" AT "\"type\":\"connect\",\"decision\":\"allow\",\"host\":\"api.example.com\",\"ip\":\"192.0.2.1\","
+            "\"port\":443,\"proto\":\"tls\",\"rule\":\"*.example.com\",\"bytes_up\":2048,\"bytes_down\":1048576,\"ms\":1540}",
+            SEEN "connect   allow api.example.com:443 at 192.0.2.1, tls, by *.example.com, sent 2.0K, received 1.0M, 1.5 s");
+        describes("{" AT "\"type\":\"dns\",\"decision\":\"deny\",\"host\":\"evil.example\",\"proto\":\"dns\",\"count\":3,"
+                  "\"reason\":\"no rule allows it\"}",
+                  SEEN "dns       deny  evil.example, 3 times: no rule allows it");
+        describes("{" AT "\"type\":\"connect\",\"decision\":\"deny\",\"ip\":\"8.8.8.8\",\"port\":53,\"proto\":\"udp\"}",
+                  SEEN "connect   deny  8.8.8.8:53, udp");
+        describes("{" AT "\"type\":\"http\",\"decision\":\"deny\",\"host\":\"a\\u001b]52;c;x\\u0007\",\"port\":80,\"other\":1,"
+                  "\"reason\":\"Host\\nis b\"}",
+                  SEEN "http      deny  a\\x1b]52;c;x\\x07:80 other=1: Host\\x0ais b");
+        describes("{" AT "\"type\":\"connect\",\"decision\":\"deny\",\"host\":\"a.example\",\"port\":80,\"proto\":\"tcp\","
+                  "\"rule\":\"a.example:22\","
+                  "\"reason\":\"a.example:22 (here) allows port 22, not 80\"}",
+                  SEEN "connect   deny  a.example:80: a.example:22 (here) allows port 22, not 80");
+        describes("{" AT "\"type\":\"connect\",\"host\":1,\"port\":\"x\",\"bytes_up\":-5,\"ms\":125000}",
+                  SEEN "connect   ?, sent 0, received 0, 2m05s");
 }
 
 static void test_garbage_is_not_an_event(void **state) {
@@ -124,6 +154,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_rotation_keeps_one_old_log, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_oversized_fields_are_dropped, setup, teardown),
                 cmocka_unit_test(test_describe),
+                cmocka_unit_test(test_describe_network),
                 cmocka_unit_test(test_garbage_is_not_an_event),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

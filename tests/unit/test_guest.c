@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "guest/accounts.h"
+#include "guest/environment.h"
 #include "guest/procfs.h"
 #include "guest/request.h"
 #include "wire/wire.h"
@@ -127,6 +128,37 @@ static void test_setup_bad_fields(void **state) {
         NB_AUTO_BUF old = { 0 };
         wire_tlv_u32(&old, WIRE_T_VERSION, WIRE_VERSION + 1);
         assert_int_equal(parse(&old, &s), -EPROTO);
+}
+
+static void test_net(void **state) {
+        (void)state;
+        static const struct {
+                struct wire_net net;
+                int expect;
+        } cases[] = {
+                { { 0xc613fffe, 30, 0xc613fffd, 1500 }, 0 },        { { 0x0a000002, 8, 0x0affff01, 65535 }, 0 },
+                { { 0xc613fffe, 30, 0xc613fffe, 1500 }, -EPROTO },  { { 0xc613fffe, 30, 0xc613fff9, 1500 }, -EPROTO },
+                { { 0xc613fffe, 0, 0xc613fffd, 1500 }, -EPROTO },   { { 0xc613fffe, 31, 0xc613fffd, 1500 }, -EPROTO },
+                { { 0xc613fffe, 33, 0xc613fffd, 1500 }, -EPROTO },  { { 0xc613fffe, 30, 0xc613fffd, 500 }, -EPROTO },
+                { { 0xc613fffe, 30, 0xc613fffd, 70000 }, -EPROTO },
+        };
+        for (size_t i = 0; i < NB_ARRAY_LEN(cases); i++) {
+                NB_AUTO_BUF p = { 0 };
+                __attribute__((cleanup(setup_freep))) struct setup *s = NULL;
+                add_setup(&p, "box", "ada", 1000, "/home/ada");
+                wire_tlv_net(&p, &cases[i].net);
+                assert_int_equal(parse(&p, &s), cases[i].expect);
+                if (s) {
+                        assert_true(s->has_net);
+                        assert_memory_equal(&s->net, &cases[i].net, sizeof s->net);
+                }
+        }
+        NB_AUTO_BUF twice = { 0 };
+        __attribute__((cleanup(setup_freep))) struct setup *s = NULL;
+        add_setup(&twice, "box", "ada", 1000, "/home/ada");
+        wire_tlv_net(&twice, &cases[0].net);
+        wire_tlv_net(&twice, &cases[0].net);
+        assert_int_equal(parse(&twice, &s), -EPROTO);
 }
 
 static void test_mounts(void **state) {
@@ -270,11 +302,13 @@ static void test_group_shadow_hosts(void **state) {
         NB_AUTO_FREE char *shadow2 = shadow_with(shadow, "ada");
         assert_string_equal(shadow2, shadow);
         NB_AUTO_FREE char *hosts = hosts_with(NULL, "box");
-        assert_string_equal(hosts, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\tbox\n");
+        assert_string_equal(hosts, "127.0.0.1\tlocalhost\n127.0.1.1\tbox\n");
         NB_AUTO_FREE char *hosts2 = hosts_with(hosts, "box");
         assert_string_equal(hosts2, hosts);
         NB_AUTO_FREE char *hosts3 = hosts_with("127.0.0.1 localhost\n10.0.0.1 boxer # box\nbox 1.2.3.4\n", "box");
         assert_string_equal(hosts3, "127.0.0.1 localhost\n10.0.0.1 boxer # box\nbox 1.2.3.4\n127.0.1.1\tbox\n");
+        NB_AUTO_FREE char *hosts4 = hosts_with(" ::1 localhost box\n# a::b\n\nff02::1#x\n10.0.0.1 a::b\n:", "box");
+        assert_string_equal(hosts4, "# a::b\n\n10.0.0.1 a::b\n127.0.0.1\tlocalhost\n127.0.1.1\tbox\n");
 }
 
 static void test_mountinfo(void **state) {
@@ -315,11 +349,38 @@ static void test_figures(void **state) {
         assert_int_equal(interrupts_sum(NULL, "LOC"), -1);
 }
 
+static void test_environment_value(void **state) {
+        (void)state;
+        static const struct {
+                const char *text, *value;
+        } cases[] = {
+                { "LANG=de_DE.UTF-8\n", "de_DE.UTF-8" },
+                { "# LANG=x\nLANGUAGE=y\nLANG=\"sr_RS.UTF-8@latin\"", "sr_RS.UTF-8@latin" },
+                { "LANG=one\nLANG='two'\n", "two" },
+                { "LANG=\n", "" },
+                { "LANG=\"\n", "\"" },
+                { "LANG=\"x", "\"x" },
+                { "LANG", NULL },
+                { " LANG=x\n", NULL },
+                { "\n\n", NULL },
+                { "", NULL },
+        };
+        for (size_t i = 0; i < NB_ARRAY_LEN(cases); i++) {
+                NB_AUTO_FREE char *value = environment_value(cases[i].text, "LANG");
+                if (cases[i].value)
+                        assert_string_equal(value, cases[i].value);
+                else
+                        assert_null(value);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_environment_value),
                 cmocka_unit_test(test_setup),
                 cmocka_unit_test(test_setup_refused),
                 cmocka_unit_test(test_setup_bad_fields),
+                cmocka_unit_test(test_net),
                 cmocka_unit_test(test_mounts),
                 cmocka_unit_test(test_open),
                 cmocka_unit_test(test_find_account),

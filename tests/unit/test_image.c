@@ -19,7 +19,7 @@
 #include "base/mem.h"
 #include "base/paths.h"
 #include "image/bzimage.h"
-#include "image/debian.h"
+#include "image/debian_archive.h"
 #include "image/folder.h"
 #include "image/initrd.h"
 #include "image/modules.h"
@@ -191,16 +191,6 @@ static void test_mirrors(void **state) {
         assert_null(none);
 }
 
-static void test_progress_phrases(void **state) {
-        (void)state;
-        NB_AUTO_FREE char *text = debian_progress_phrase("I: running apt-get update...");
-        assert_string_equal(text, "running apt-get update");
-        assert_null(debian_progress_phrase("I: using /tmp/x as tempdir"));
-        assert_null(debian_progress_phrase("W: something"));
-        NB_AUTO_FREE char *evil = debian_progress_phrase("I: \033]0;x");
-        assert_null(strchr(evil, '\033'));
-}
-
 static void test_complaints(void **state) {
         (void)state;
         NB_AUTO_FREE char *text =
@@ -213,27 +203,44 @@ static void test_complaints(void **state) {
         assert_null(debian_complaint(""));
 }
 
-static void test_spec(void **state) {
+static void test_check(void **state) {
         (void)state;
-        char base[] = "debian-13", sid[] = "debian-sid", make[] = "make", git[] = "git", evil[] = "--x";
-        char *one[] = { make, git, NULL }, *other[] = { git, make, make, NULL }, *bad[] = { evil, NULL },
-             *npm[] = { git, NULL };
-        struct config_image a = { .base = base, .packages = one }, b = { .base = base, .packages = other },
-                            c = { .base = base };
-        NB_AUTO_FREE char *x = rootfs_spec(&a), *y = rootfs_spec(&b), *z = rootfs_spec(&c);
-        assert_string_equal(x, y); /* order and repetition do not matter */
-        assert_string_not_equal(x, z);
-        assert_non_null(strstr(z, "package sudo\n"));
-        assert_int_equal(rootfs_check(&a, NULL), 0);
-        struct config_image wrong[] = { { .base = sid },
-                                        { .base = base, .kind = CONFIG_BASE_NIX },
-                                        { .base = base, .packages = bad },
-                                        { .base = base, .npm = npm } };
+        char base[] = "debian-13", sid[] = "debian-sid", make[] = "make", evil[] = "--x";
+        char *good[] = { make, NULL }, *bad[] = { evil, NULL };
+        struct config_image right = { .base = base, .packages = good };
+        assert_int_equal(rootfs_check(&right, NULL), 0);
+        struct config_image wrong[] = { { .base = sid }, { .base = base, .packages = bad } };
         for (size_t i = 0; i < NB_ARRAY_LEN(wrong); i++) {
                 NB_AUTO_ERROR err = { 0 };
                 assert_true(rootfs_check(&wrong[i], &err) < 0);
                 assert_non_null(err.hint);
         }
+}
+
+/* The key of an image changes with everything that decides its bits, and with nothing else. */
+static void test_key(void **state) {
+        (void)state;
+        char spec[] = "base debian-13\n", other[] = "base debian-13\npackage make\n", name[] = "make", path[] = "pool/make.deb",
+             version[] = "1", arch[] = "amd64", here[] = "dir:/here", there[] = "dir:/there";
+        struct lock_package make = { .name = name, .version = version, .arch = arch, .path = path, .sha256 = "00" };
+        struct lock a = { .spec = spec }, b = a, c = a;
+        b.spec = other;
+        c.packages = (struct lock_set){ &make, 1 };
+        const struct config_image debian = { .kind = CONFIG_BASE_DEBIAN }, one = { .kind = CONFIG_BASE_DIR, .base = here },
+                                  two = { .kind = CONFIG_BASE_DIR, .base = there };
+        const struct rootfs_job jobs[] = { { .lock = &a, .config = &debian }, { .lock = &b, .config = &debian },
+                                           { .lock = &c, .config = &debian }, { .lock = &a, .config = &debian },
+                                           { .lock = &a, .config = &one },    { .lock = &a, .config = &one },
+                                           { .lock = &a, .config = &two } };
+        const char *const digests[] = { NULL, NULL, NULL, "sha256:0", "sha256:0", "sha256:1", "sha256:0" };
+        char keys[NB_ARRAY_LEN(jobs)][NB_SHA256_HEX];
+        for (size_t i = 0; i < NB_ARRAY_LEN(jobs); i++)
+                rootfs_key(&jobs[i], digests[i], keys[i]);
+        assert_string_not_equal(keys[0], keys[1]);
+        assert_string_not_equal(keys[0], keys[2]);
+        assert_string_equal(keys[0], keys[3]);     /* what came out of packages decides nothing */
+        assert_string_not_equal(keys[4], keys[5]); /* a folder is what came out of it */
+        assert_string_not_equal(keys[4], keys[6]);
 }
 
 static void test_want(void **state) {
@@ -422,8 +429,8 @@ int main(void) {
                 cmocka_unit_test(test_bzimage),      cmocka_unit_test(test_bzimage_damaged),
                 cmocka_unit_test(test_modules),      cmocka_unit_test(test_module_signature),
                 cmocka_unit_test(test_module_order), cmocka_unit_test(test_package_names),
-                cmocka_unit_test(test_mirrors),      cmocka_unit_test(test_progress_phrases),
-                cmocka_unit_test(test_complaints),   cmocka_unit_test(test_spec),
+                cmocka_unit_test(test_mirrors),      cmocka_unit_test(test_check),
+                cmocka_unit_test(test_complaints),   cmocka_unit_test(test_key),
                 cmocka_unit_test(test_want),         cmocka_unit_test(test_seal),
                 cmocka_unit_test(test_unpack),       cmocka_unit_test(test_initrd),
                 cmocka_unit_test(test_store),        cmocka_unit_test(test_full_disk),

@@ -5,17 +5,25 @@
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "base/io.h"
 #include "base/mem.h"
-#include "box/jail_internal.h"
+#include "jail/jail.h"
+#include "jail/jail_internal.h"
 
 #define X32_BIT 0x40000000u
 #define FCHMODAT2 452
@@ -99,6 +107,27 @@ static void virtiofsd_makes_no_devices_and_no_attributes(void **state) {
         jail_filter_clear(&p);
 }
 
+static void a_reader_changes_nothing(void **state) {
+        (void)state;
+        static const int never[] = { SYS_mount,  SYS_setns,   SYS_ptrace, SYS_execve,  SYS_execveat, SYS_kill,   SYS_unlinkat,
+                                     SYS_rename, SYS_mkdirat, SYS_chmod,  SYS_symlink, SYS_bpf,      SYS_chroot, SYS_creat };
+        struct sock_fprog p;
+        assert_int_equal(jail_filter_deny(JAIL_SECCOMP_READER, &p, NULL), 0);
+        for (size_t i = 0; i < NB_ARRAY_LEN(never); i++)
+                assert_int_equal(verdict(&p, never[i], 1, 0, 0, 0), DENIED(EPERM));
+        assert_int_equal(verdict(&p, SYS_prlimit64, 17, 0, 0, 0), DENIED(EPERM));
+        assert_int_equal(verdict(&p, SYS_prlimit64, 0, 0, 0, 0), SECCOMP_RET_ALLOW);
+        assert_int_equal(verdict(&p, SYS_openat, 3, 0, O_RDWR | O_CLOEXEC, 0), DENIED(EROFS));
+        assert_int_equal(verdict(&p, SYS_openat, 3, 0, O_WRONLY, 0), DENIED(EROFS));
+        assert_int_equal(verdict(&p, SYS_open, 0, O_CREAT, 0600, 0), DENIED(EROFS));
+        assert_int_equal(verdict(&p, SYS_openat, 3, 0, O_TMPFILE | O_RDWR, 0600), DENIED(EROFS));
+        assert_int_equal(verdict(&p, SYS_openat2, 3, 0, 0, 0), DENIED(ENOSYS));
+        assert_int_equal(verdict(&p, SYS_openat, 3, 0, O_RDONLY | O_CLOEXEC, 0), SECCOMP_RET_ALLOW);
+        assert_int_equal(verdict(&p, SYS_socket, AF_INET, SOCK_DGRAM, 0, 0), SECCOMP_RET_ALLOW);
+        assert_int_equal(verdict(&p, SYS_connect, 3, 0, 0, 0), SECCOMP_RET_ALLOW);
+        jail_filter_clear(&p);
+}
+
 static void both_programs_are_kept_from_the_kernel(void **state) {
         (void)state;
         static const enum jail_seccomp kinds[] = { JAIL_SECCOMP_VIRTIOFSD, JAIL_SECCOMP_QEMU };
@@ -134,7 +163,7 @@ static void allow_list_allows_nothing_else(void **state) {
         static const char *const wrong[] = { "read", "rite", NULL };
         struct sock_fprog p;
         NB_AUTO_ERROR err = { 0 };
-        assert_int_equal(jail_filter_allow(names, &p, NULL), 0);
+        assert_int_equal(jail_filter_allow(names, JAIL_SOCKETS_NONE, &p, NULL), 0);
         assert_int_equal(verdict(&p, SYS_read, 0, 0, 0, 0), SECCOMP_RET_ALLOW);
         assert_int_equal(verdict(&p, SYS_exit_group, 0, 0, 0, 0), SECCOMP_RET_ALLOW);
         assert_int_equal(verdict(&p, SYS_openat, 0, 0, 0, 0), SECCOMP_RET_KILL_PROCESS);
@@ -144,11 +173,114 @@ static void allow_list_allows_nothing_else(void **state) {
         d = (struct seccomp_data){ .nr = (int)(SYS_read | X32_BIT), .arch = AUDIT_ARCH_X86_64 };
         assert_int_equal(run_filter(&p, &d), SECCOMP_RET_KILL_PROCESS);
         jail_filter_clear(&p);
-        assert_int_equal(jail_filter_allow(wrong, &p, &err), -EINVAL);
+        assert_int_equal(jail_filter_allow(wrong, JAIL_SOCKETS_NONE, &p, &err), -EINVAL);
         assert_non_null(strstr(err.what, "rite"));
 }
 
+/* --- signals to other processes of the user, from children that are jailed but in the host's pid namespace --- */
+
+static const char *const few_calls[] = { "tgkill", "fcntl", "write", "exit_group", NULL };
+
+static int stay_free(void) {
+        return 0;
+}
+
+static int enter(void) {
+        static const int keep[] = { 0, 1, 2, 3, 4 };
+        const struct jail_self self = { .keep_fds = keep, .n_keep = NB_ARRAY_LEN(keep), .allow_syscalls = few_calls };
+        return jail_enter_self(&self, NULL);
+}
+
+static int lessen(void) {
+        static const int keep[] = { 0, 1, 2, 3, 4 };
+        return jail_lessen_self(0, keep, NB_ARRAY_LEN(keep), NULL);
+}
+
+static void by_call(pid_t victim, const int *pair) {
+        (void)pair;
+        (void)syscall(SYS_tgkill, victim, victim, SIGKILL);
+}
+
+static void by_owner(pid_t victim, const int *pair) {
+        (void)fcntl(pair[0], F_SETOWN, victim);
+        (void)fcntl(pair[0], F_SETSIG, SIGKILL);
+        (void)fcntl(pair[0], F_SETFL, O_ASYNC);
+        (void)!write(pair[1], "x", 1);
+}
+
+/* Does the victim die of what a process in that jail does? */
+static bool kills(int (*jail)(void), void (*how)(pid_t victim, const int *pair)) {
+        int status, pair[2];
+        pid_t victim = fork();
+        if (victim == 0 && prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0)
+                for (;;)
+                        pause();
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+        pid_t killer = fork();
+        if (killer == 0) {
+                if (dup2(pair[0], 3) != 3 || dup2(pair[1], 4) != 4 || jail() < 0)
+                        _exit(1);
+                how(victim, (const int[]){ 3, 4 });
+                _exit(0);
+        }
+        assert_int_equal(waitpid(killer, &status, 0), killer);
+        bool entered = !(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+        nb_close(pair[0]);
+        nb_close(pair[1]);
+        struct timespec while_it_dies = { .tv_nsec = 100 * 1000 * 1000 };
+        (void)nanosleep(&while_it_dies, NULL);
+        bool dead = waitpid(victim, &status, WNOHANG) == victim;
+        if (!dead) {
+                (void)kill(victim, SIGKILL);
+                (void)waitpid(victim, &status, 0);
+        }
+        assert_true(entered); /* only now: a failed assertion must not leave the victim behind */
+        return dead;
+}
+
+static void no_signals_to_others(void **state) {
+        (void)state;
+        assert_true(kills(stay_free, by_call));
+        assert_true(kills(stay_free, by_owner));
+        if (geteuid() != 0) /* the supervisor has its user namespace before it starts such children */
+                skip();
+        assert_false(kills(enter, by_call));
+        assert_false(kills(enter, by_owner));
+        assert_false(kills(lessen, by_call));
+        assert_false(kills(lessen, by_owner));
+}
+
 /* --- plans --- */
+
+static void allow_list_tells_sockets_apart(void **state) {
+        (void)state;
+        static const char *const names[] = { "read", NULL };
+        static const struct {
+                int family, type;
+                bool tcp4, ip;
+        } cases[] = {
+                { AF_INET, SOCK_STREAM, true, true },     { AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, true, true },
+                { AF_INET, SOCK_DGRAM, false, true },     { AF_INET6, SOCK_STREAM, false, true },
+                { AF_INET6, SOCK_DGRAM, false, true },    { AF_INET, SOCK_RAW, false, false },
+                { AF_UNIX, SOCK_STREAM, false, false },   { AF_UNIX, SOCK_DGRAM, false, false },
+                { AF_NETLINK, SOCK_DGRAM, false, false }, { AF_PACKET, SOCK_DGRAM, false, false },
+        };
+        struct sock_fprog tcp4, ip;
+        assert_int_equal(jail_filter_allow(names, JAIL_SOCKETS_TCP4, &tcp4, NULL), 0);
+        assert_int_equal(jail_filter_allow(names, JAIL_SOCKETS_IP, &ip, NULL), 0);
+        for (size_t i = 0; i < NB_ARRAY_LEN(cases); i++) {
+                uint64_t family = (uint64_t)cases[i].family, type = (uint64_t)cases[i].type;
+                assert_int_equal(verdict(&tcp4, SYS_socket, family, type, 0, 0),
+                                 cases[i].tcp4 ? SECCOMP_RET_ALLOW : SECCOMP_RET_KILL_PROCESS);
+                assert_int_equal(verdict(&ip, SYS_socket, family, type, 0, 0),
+                                 cases[i].ip ? SECCOMP_RET_ALLOW : SECCOMP_RET_KILL_PROCESS);
+        }
+        assert_int_equal(verdict(&ip, SYS_socketpair, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, 0), SECCOMP_RET_ALLOW);
+        assert_int_equal(verdict(&ip, SYS_socketpair, AF_UNIX, SOCK_DGRAM, 0, 0), SECCOMP_RET_KILL_PROCESS);
+        assert_int_equal(verdict(&tcp4, SYS_socketpair, AF_UNIX, SOCK_STREAM, 0, 0), SECCOMP_RET_KILL_PROCESS);
+        jail_filter_clear(&tcp4);
+        jail_filter_clear(&ip);
+}
 
 static void description_names_every_decision(void **state) {
         (void)state;
@@ -173,7 +305,7 @@ static void description_names_every_decision(void **state) {
                 "/b from /a rw,",
                 "/proc ro,nosuid,nodev,noexec",
                 "descriptor    3\n",
-                "limit         7 = 512\n",
+                "limit         open files = 512\n",
                 "none, and none to be had",
                 "runs          /usr/bin/true -x\n",
         };
@@ -192,7 +324,10 @@ int main(void) {
                 cmocka_unit_test(virtiofsd_makes_no_setid_bits),
                 cmocka_unit_test(virtiofsd_makes_no_devices_and_no_attributes),
                 cmocka_unit_test(both_programs_are_kept_from_the_kernel),
+                cmocka_unit_test(a_reader_changes_nothing),
                 cmocka_unit_test(allow_list_allows_nothing_else),
+                cmocka_unit_test(allow_list_tells_sockets_apart),
+                cmocka_unit_test(no_signals_to_others),
                 cmocka_unit_test(description_names_every_decision),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

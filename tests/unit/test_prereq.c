@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "base/host.h"
+#include "base/mem.h"
 #include "box/prereq.h"
 
 static void test_subordinate_ids(void **state) {
@@ -18,6 +19,19 @@ static void test_subordinate_ids(void **state) {
         assert_int_equal(nb_subordinate_ids(table, "ali", 1), 0);
         assert_int_equal(nb_subordinate_ids("alice:1:-5\nalice:1:99999999999\nalice:1:2x\n", "alice", 1000), 0);
         assert_int_equal(nb_subordinate_ids("", "alice", 1000), 0);
+}
+
+static void test_subordinate_map(void **state) {
+        (void)state;
+        const char *table = "alice:100000:10\nbob:7:9\n1000:200000:10\n";
+        char **map = nb_subordinate_map(table, "alice", 1000, 15);
+        const char *const wanted[] = { "1", "100000", "10", "11", "200000", "5" };
+        for (size_t i = 0; i < 6; i++)
+                assert_string_equal(map[i], wanted[i]);
+        assert_null(map[6]);
+        nb_strv_free(map);
+        assert_null(nb_subordinate_map(table, "alice", 1000, 21));
+        assert_null(nb_subordinate_map("", "alice", 1000, 1));
 }
 
 static void test_every_problem_has_a_fix_or_is_a_note(void **state) {
@@ -36,6 +50,7 @@ static void test_every_problem_has_a_fix_or_is_a_note(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_subordinate_ids),
+                cmocka_unit_test(test_subordinate_map),
                 cmocka_unit_test(test_every_problem_has_a_fix_or_is_a_note),
         };
         return cmocka_run_group_tests_name("prereq", tests, NULL, NULL);

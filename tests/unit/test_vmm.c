@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -86,13 +87,16 @@ static struct vmm_spec test_spec(const struct accel *a) {
                                   .cpus = 2,
                                   .memory = 1ull << 30,
                                   .rootfs_fd = 40,
+                                  .modules_fd = 39,
                                   .disk_fd = -1,
                                   .agent_fd = 41,
                                   .console_fd = 42,
                                   .qmp_fd = 43,
                                   .vhost_fd = 44,
                                   .kvm_fd = -1,
+                                  .tap_fd = -1,
                                   .log_fd = 45,
+                                  .cgroup_fd = -1,
                                   .unused_id = 1 };
 }
 
@@ -107,6 +111,18 @@ static char *joined(const struct vmm_spec *spec) {
         nb_buf_add(&text, "", 1);
         jail_plan_free(plan);
         return (char *)text.data;
+}
+
+static void network_device_only_with_a_tap(void **state) {
+        (void)state;
+        struct accel tcg = { .kind = ACCEL_TCG, .tsc_khz = 2300000 };
+        struct vmm_spec spec = test_spec(&tcg);
+        NB_AUTO_FREE char *without = joined(&spec);
+        assert_null(strstr(without, "net"));
+        spec.tap_fd = 46;
+        NB_AUTO_FREE char *with = joined(&spec);
+        assert_non_null(strstr(with, "-netdev tap,id=net,fd="));
+        assert_non_null(strstr(with, "virtio-net-device,netdev=net,mac=02:6e:62:00:00:02"));
 }
 
 static void plan_passes_everything_as_descriptors(void **state) {
@@ -124,7 +140,7 @@ static void plan_passes_everything_as_descriptors(void **state) {
                 assert_false(seen[plan->fds[i].as]);
                 seen[plan->fds[i].as] = true;
         }
-        assert_int_equal(plan->n_fds, 3 + 5);
+        assert_int_equal(plan->n_fds, 3 + 6);
         for (size_t i = 0; i < plan->n_mounts; i++)
                 assert_false(plan->mounts[i].write);
         jail_plan_free(plan);
@@ -134,6 +150,86 @@ static void plan_passes_everything_as_descriptors(void **state) {
         assert_non_null(strstr(args, "tsc_early_khz=2300000 "));
         assert_null(strstr(args, "node-name=disk"));
         assert_null(strstr(args, "/data/"));
+}
+
+/* All of the machine, so that nothing joins it unseen. The descriptors are those of test_spec(): 42 is no socket. */
+static void the_machine_is_this_and_nothing_else(void **state) {
+        (void)state;
+        struct accel tcg = { .kind = ACCEL_TCG, .tsc_khz = 2300000 };
+        struct vmm_spec spec = test_spec(&tcg);
+        int agent[2], share[2], qmp[2];
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, agent), 0);
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, share), 0);
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, qmp), 0);
+        spec.agent_fd = agent[0];
+        spec.vhost_fd = share[0];
+        spec.qmp_fd = qmp[0];
+        spec.console_fd = -1;
+        spec.disk_fd = spec.tap_fd = 46;
+        NB_AUTO_FREE char *args = joined(&spec);
+        assert_string_equal(
+            args,
+            "/usr/bin/qemu-system-x86_64 -nodefaults -no-user-config -no-reboot -display none "
+            "-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny "
+            "-global virtio-mmio.force-legacy=false "
+            "-M microvm,memory-backend=ram,acpi=on,isa-serial=off,auto-kernel-cmdline=off,pit=on,pic=off,rtc=on "
+            "-accel tcg,thread=multi -cpu max -smp 2 -m size=1024M "
+            "-object memory-backend-memfd,id=ram,size=1024M,share=on,prealloc=off,merge=off,dump=off "
+            "-kernel /boot/vmlinux -initrd /boot/initrd -append console=hvc0 quiet panic=-1 8250.nr_uarts=0 "
+            "cryptomgr.notests ipv6.disable=1 initcall_blacklist=jent_mod_init,load_system_certificate_list no_timer_check "
+            "mitigations=off tsc=reliable tsc_early_khz=2300000 lpj=9200000 "
+            "-add-fd fd=3,set=3 -chardev file,id=console,path=/dev/fdset/3,append=on "
+            "-chardev socket,id=agent,fd=4 -device virtio-serial-device,id=serial,max_ports=2 "
+            "-device virtconsole,bus=serial.0,nr=0,chardev=console "
+            "-device virtserialport,bus=serial.0,nr=1,chardev=agent,name=nixbox.0 "
+            "-add-fd fd=5,set=5 -blockdev driver=file,node-name=root,filename=/dev/fdset/5,locking=off,read-only=on,"
+            "discard=ignore,cache.no-flush=on -device virtio-blk-device,drive=root,rerror=report,werror=report "
+            "-add-fd fd=6,set=6 -blockdev driver=file,node-name=modules,filename=/dev/fdset/6,locking=off,read-only=on,"
+            "discard=ignore,cache.no-flush=on -device virtio-blk-device,drive=modules,rerror=report,werror=report "
+            "-add-fd fd=7,set=7 -blockdev driver=file,node-name=disk,filename=/dev/fdset/7,locking=off,read-only=off,"
+            "discard=unmap,cache.no-flush=on -device virtio-blk-device,drive=disk,rerror=report,werror=report "
+            "-chardev socket,id=share,fd=8 "
+            "-device vhost-user-fs-device,chardev=share,tag=nixbox,queue-size=1024,num-request-queues=1 "
+            "-netdev tap,id=net,fd=9,vhost=off -device virtio-net-device,netdev=net,mac=02:6e:62:00:00:02,mrg_rxbuf=on,"
+            "rx_queue_size=1024,tx_queue_size=256 "
+            "-device virtio-balloon-device,id=balloon,deflate-on-oom=on,free-page-reporting=on "
+            "-chardev socket,id=qmp,fd=10 -mon chardev=qmp,mode=control ");
+        for (int i = 0; i < 2; i++) {
+                nb_close(agent[i]);
+                nb_close(share[i]);
+                nb_close(qmp[i]);
+        }
+}
+
+static rlim_t limit_of(const struct jail_plan *plan, int resource) {
+        for (size_t i = 0; i < plan->n_limits; i++)
+                if (plan->limits[i].resource == resource)
+                        return plan->limits[i].value;
+        return RLIM_INFINITY;
+}
+
+static void qemu_is_bounded(void **state) {
+        (void)state;
+        struct accel tcg = { .kind = ACCEL_TCG };
+        struct vmm_spec spec = test_spec(&tcg);
+        spec.cgroup_fd = 77;
+        struct jail_plan *plan = NULL;
+        assert_int_equal(vmm_plan(&spec, &plan, NULL), 0);
+        assert_int_equal(limit_of(plan, RLIMIT_FSIZE), spec.memory);
+        assert_int_equal(limit_of(plan, RLIMIT_MEMLOCK), 0);
+        assert_int_equal(limit_of(plan, RLIMIT_MSGQUEUE), 0);
+        assert_in_range(limit_of(plan, RLIMIT_NOFILE), 64, 1024);
+        assert_in_range(limit_of(plan, RLIMIT_NPROC), spec.cpus + 64, 300);
+        assert_int_equal(plan->oom_score_adj, JAIL_OOM_FIRST);
+        assert_int_equal(plan->cgroup_fd, 77);
+        assert_true(plan->landlock.on && plan->landlock.read);
+        assert_false(plan->landlock.write || plan->landlock.tcp || plan->landlock.abstract);
+        plan->landlock_abi = 6;
+        NB_AUTO_FREE char *text = jail_describe(plan);
+        assert_non_null(strstr(text, "  landlock      ABI 6: files are read and run, not changed; no devices, no TCP"));
+        assert_non_null(strstr(text, "  cgroup        the box's\n"));
+        assert_non_null(strstr(text, "  limit         threads = 130\n"));
+        jail_plan_free(plan);
 }
 
 static void plan_for_kvm_gives_no_hints_about_the_clock(void **state) {
@@ -150,6 +246,10 @@ static void plan_for_kvm_gives_no_hints_about_the_clock(void **state) {
         assert_non_null(strstr(args, "fd=3,set=3"));
         assert_non_null(strstr(args, "-cpu host"));
         assert_non_null(strstr(args, "node-name=disk"));
+        assert_null(strstr(args, "cache.no-flush=off"));
+        spec.disk_flush = true;
+        NB_AUTO_FREE char *flushed = joined(&spec);
+        assert_non_null(strstr(strstr(flushed, "node-name=disk"), "cache.no-flush=off"));
         assert_null(strstr(args, "tsc_early_khz"));
 }
 
@@ -271,6 +371,7 @@ static char *converse(const char *script, struct seen *seen, bool free_at_once) 
         struct vmm_monitor_ops ops = { on_event, seen };
         assert_int_equal(vmm_monitor_new(base, pair[0], &ops, &m, NULL), 0);
         vmm_monitor_balloon(m, 123);
+        vmm_monitor_run(m, false);
         assert_int_equal(nb_write_all(pair[1], script, strlen(script)), 0);
         (void)event_base_loop(base, EVLOOP_NONBLOCK);
         assert_int_equal(shutdown(pair[1], SHUT_WR), 0);
@@ -291,7 +392,8 @@ static void monitor_negotiates_and_reports(void **state) {
                                             "{\"event\": \"SHUTDOWN\", \"data\": {\"reason\": \"guest-reset\"}}\n",
                                             &seen, false);
         assert_string_equal(wrote, "{\"execute\":\"qmp_capabilities\",\"id\":1}\n"
-                                   "{\"execute\":\"balloon\",\"id\":2,\"arguments\":{\"value\":123}}\n");
+                                   "{\"execute\":\"balloon\",\"id\":2,\"arguments\":{\"value\":123}}\n"
+                                   "{\"execute\":\"stop\",\"id\":3}\n");
         assert_int_equal(seen.count, 3);
         assert_int_equal(seen.events[0], VMM_EVENT_READY);
         assert_int_equal(seen.events[1], VMM_EVENT_SHUTDOWN);
@@ -315,6 +417,19 @@ static void monitor_ends_at_the_first_wrong_word(void **state) {
                         assert_int_equal(seen.count, 1);
                         assert_int_equal(seen.events[0], VMM_EVENT_PROTOCOL);
                 }
+}
+
+/* What must hold cannot be left to QEMU's good will. */
+static void monitor_ends_when_the_machine_is_not_stopped(void **state) {
+        (void)state;
+        struct seen seen = { 0 };
+        NB_AUTO_FREE char *wrote =
+            converse("{\"QMP\": {}}\n{\"return\": {}, \"id\": 1}\n{\"error\": {}, \"id\": 3}\n", &seen, false);
+        assert_non_null(wrote);
+        assert_int_equal(seen.count, 2);
+        assert_int_equal(seen.events[0], VMM_EVENT_READY);
+        assert_int_equal(seen.events[1], VMM_EVENT_PROTOCOL);
+        assert_string_equal(seen.details[1], "QEMU refused to stop the machine");
 }
 
 static void monitor_ends_a_flood(void **state) {
@@ -341,6 +456,8 @@ static void memory_figures_come_from_status(void **state) {
         assert_int_equal(memory_parse_status(text, &guest, &own), 0);
         assert_int_equal(guest, 300 * 1024);
         assert_int_equal(own, 120 * 1024);
+        assert_int_equal(memory_parse_status("RssAnon: 1 kB\nRssFile: 1 kB\nRssShmem: 1 kB\nVmSwap: 5 kB\n", &guest, &own), 0);
+        assert_int_equal(own, 7 * 1024);
         assert_int_equal(memory_parse_status("RssAnon: 1 kB\n", &guest, &own), -EINVAL);
         assert_int_equal(memory_parse_status("RssAnon: 1 kB\nRssFile: x kB\nRssShmem: 1 kB\n", &guest, &own), -EINVAL);
         assert_int_equal(vmm_memory_use(getpid(), &guest, &own), 0);
@@ -455,7 +572,10 @@ int main(void) {
                 cmocka_unit_test(tsc_does_not_overflow),
                 cmocka_unit_test(memo_survives_its_file_and_nothing_else_does),
                 cmocka_unit_test(accelerator_can_be_forced),
+                cmocka_unit_test(network_device_only_with_a_tap),
                 cmocka_unit_test(plan_passes_everything_as_descriptors),
+                cmocka_unit_test(the_machine_is_this_and_nothing_else),
+                cmocka_unit_test(qemu_is_bounded),
                 cmocka_unit_test(plan_for_kvm_gives_no_hints_about_the_clock),
                 cmocka_unit_test(plan_refuses_impossible_machines),
                 cmocka_unit_test(qmp_reads_what_qemu_says),
@@ -463,6 +583,7 @@ int main(void) {
                 cmocka_unit_test(qmp_floods_are_noticed),
                 cmocka_unit_test(monitor_negotiates_and_reports),
                 cmocka_unit_test(monitor_ends_at_the_first_wrong_word),
+                cmocka_unit_test(monitor_ends_when_the_machine_is_not_stopped),
                 cmocka_unit_test(monitor_ends_a_flood),
                 cmocka_unit_test(memory_figures_come_from_status),
                 cmocka_unit_test(processor_time_comes_from_stat),

@@ -198,12 +198,59 @@ static void test_fields_refused(void **state) {
         assert_null(text);
 }
 
+static const struct wire_net some_net = { 0xc613fffe, 30, 0xc613fffd, 1500 };
+
+static void test_net(void **state) {
+        (void)state;
+        NB_AUTO_BUF p = { 0 };
+        wire_tlv_net(&p, &some_net);
+        struct wire_reader r;
+        struct wire_field f;
+        wire_reader_init(&r, nb_buf_bytes(&p), p.len);
+        assert_int_equal(wire_next(&r, &f), 1);
+        assert_int_equal(f.tag, WIRE_T_NET);
+        struct wire_net net = { 0 };
+        assert_int_equal(wire_field_net(&f, &net), 0);
+        assert_memory_equal(&net, &some_net, sizeof net);
+        assert_int_equal(wire_next(&r, &f), 0);
+}
+
+/* A field too few, one twice, one that does not belong, one of another size. */
+static void test_net_refused(void **state) {
+        (void)state;
+        NB_AUTO_BUF good = { 0 };
+        wire_tlv_net(&good, &some_net);
+        const uint8_t *fields = nb_buf_bytes(&good) + 6;
+        size_t one = 10, all = good.len - 6;
+        struct wire_net net;
+        for (size_t i = 0; i < 4; i++) {
+                NB_AUTO_BUF few = { 0 }, twice = { 0 }, other = { 0 }, size = { 0 };
+                nb_buf_add(&few, fields, i * one);
+                nb_buf_add(&few, fields + (i + 1) * one, all - (i + 1) * one);
+                nb_buf_add(&twice, fields, all);
+                nb_buf_add(&twice, fields + i * one, one);
+                nb_buf_add(&other, fields, all);
+                wire_tlv_u32(&other, WIRE_T_UID, 1);
+                nb_buf_add(&size, nb_buf_bytes(&few), few.len);
+                wire_tlv_u64(&size, (uint16_t)(WIRE_T_NET_ADDRESS + i), 1);
+                const struct nb_buf *bad[] = { &few, &twice, &other, &size };
+                for (size_t k = 0; k < NB_ARRAY_LEN(bad); k++) {
+                        struct wire_field f = { WIRE_T_NET, (uint32_t)bad[k]->len, nb_buf_bytes(bad[k]) };
+                        assert_int_equal(wire_field_net(&f, &net), -EPROTO);
+                }
+        }
+        struct wire_field cut = { WIRE_T_NET, (uint32_t)all - 1, fields }, empty = { WIRE_T_NET, 0, NULL };
+        assert_int_equal(wire_field_net(&cut, &net), -EPROTO);
+        assert_int_equal(wire_field_net(&empty, &net), -EPROTO);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_frame_layout),   cmocka_unit_test(test_frame_round_trip),
                 cmocka_unit_test(test_frame_split),    cmocka_unit_test(test_frame_refused),
                 cmocka_unit_test(test_exit_range),     cmocka_unit_test(test_fields),
-                cmocka_unit_test(test_fields_refused),
+                cmocka_unit_test(test_fields_refused), cmocka_unit_test(test_net),
+                cmocka_unit_test(test_net_refused),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,150 @@
+"""Rules and published ports of a box while it runs, in front of the laboratory's internet: what allow and deny do to new and to
+open connections, what why, status and events say of it, and what --save leaves behind."""
+import json
+import re
+import threading
+
+import pytest
+
+import harness
+import netlab
+
+ADDRESS = {"one.example": "93.184.216.41", "two.example": "93.184.216.42", "three.example": "93.184.216.43"}
+CONFIG = """\
+machine: {cpus: 1, memory: 512M}
+network:
+  mode: filtered
+  allow:
+    - one.example   # keep me
+    - {host: two.example, ports: [22, 443]}
+"""
+
+
+@pytest.fixture
+def box(lab, make_lab_box):
+    for name, address in ADDRESS.items():
+        lab.zone(name, A=[address])
+    return make_lab_box(CONFIG, name="live")
+
+
+def fetch(box, url):
+    return box.run(f"curl -sS -m 10 {url}")
+
+
+def test_allow_and_deny_count_at_once(lab, box):
+    mark = lab.mark()
+    assert b"site=one.example" in fetch(box, "http://one.example/").stdout
+    assert fetch(box, "http://three.example/").returncode == 6, "the name does not exist"
+    assert box.nixbox("why", "three.example").returncode == 1
+    assert not lab.dns_queries("three.example", after=mark)
+    done = box.nixbox("allow", "three.example")
+    assert done.returncode == 0 and b"three.example is allowed" in done.stderr and done.stdout == b""
+    assert b"site=three.example" in fetch(box, "http://three.example/").stdout
+    why = json.loads(box.nixbox("why", "--json", "three.example:443").stdout)
+    assert why["allow"] and why["running"] and why["origin"] == "nixbox allow"
+    assert box.nixbox("deny", "three.example").returncode == 0
+    assert fetch(box, "http://three.example/").returncode == 6
+    assert box.nixbox("why", "three.example").returncode == 1
+    assert "three.example" not in open(f"{box.folder}/nixbox.yaml").read()
+    assert [e for e in box.events("policy") if "three.example" in json.dumps(e)]
+
+
+def test_denial_closes_what_is_open(lab, box):
+    results = []
+    other = threading.Thread(target=lambda: results.append(box.run("exec 3<>/dev/tcp/two.example/22; head -c 4 <&3; echo; cat <&3; echo over")))
+    other.start()
+    assert lab.wait_seen("tcp", seconds=30, to=ADDRESS["two.example"], port=22)
+    done = box.nixbox("deny", "two.example:443")
+    assert done.returncode == 0
+    netlab.settle(1)
+    assert other.is_alive(), "another port of the same host is not meant"
+    assert box.nixbox("deny", "--json", "two.example").returncode == 0
+    other.join(15)
+    assert not other.is_alive() and results[0].stdout.endswith(b"over\n") and results[0].stdout.startswith(b"SSH-")
+    allowed = box.nixbox("allow", "two.example")
+    assert allowed.returncode == 0
+
+
+def test_saved_and_in_force(lab, box):
+    done = box.nixbox("allow", "--save", "three.example")
+    assert done.returncode == 0, done
+    with open(f"{box.folder}/nixbox.yaml") as f:
+        text = f.read()
+    assert "- one.example   # keep me\n" in text and "- three.example\n" in text
+    assert b"site=three.example" in fetch(box, "http://three.example/").stdout
+    assert b"has changed" not in box.nixbox("up").stderr, "what was saved is in force"
+    box.down()
+    again = box.nixbox("up")
+    box._remember()
+    assert again.returncode == 0, "the rule's owner is not asked about it"
+    assert b"site=three.example" in fetch(box, "http://three.example/").stdout
+
+
+def test_what_a_config_denies_stays_denied(lab, make_lab_box):
+    lab.zone("one.example", A=[ADDRESS["one.example"]])
+    box = make_lab_box(CONFIG + "  deny: [one.example]\n", name="denied")
+    done = box.nixbox("allow", "one.example")
+    assert done.returncode == 0 and b"still cannot be reached" in done.stderr and b"nixbox.yaml" in done.stderr
+    assert fetch(box, "http://one.example/").returncode == 6
+
+
+def test_status_and_events_are_readable(lab, box):
+    assert fetch(box, "http://one.example/").returncode == 0
+    assert fetch(box, "http://8.8.8.8/").returncode == 7
+    assert b"nixbox allow two.example" in fetch(box, "http://two.example/").stdout, "the refusal says who can help"
+    harness.wait_for(lambda: box.status()["destinations"])
+    status = box.status()
+    assert status["network"] == "filtered" and status["rules"] == 2 and status["ports"] == []
+    assert status["destinations"][0]["host"] == "one.example" and status["destinations"][0]["down"] > 50
+    text = box.nixbox("status").stdout.decode()
+    assert "filtered, 2 rules" in text and re.search(r"one\.example: sent \d+, received \d+", text)
+    harness.wait_for(lambda: b"one.example:80" in box.nixbox("events").stdout)
+    lines = box.nixbox("events").stdout.decode().splitlines()
+    assert [line for line in lines if re.search(r"connect +allow one\.example:80 at 93\.184\.216\.41, http, by one\.example, sent \d+, received \d+, ", line)]
+    assert [line for line in lines if re.search(r"connect +deny +8\.8\.8\.8:80", line)]
+    denied = box.nixbox("events", "--denied").stdout.decode()
+    assert "two.example:80" in denied and "allow one.example" not in denied
+    for line in box.nixbox("events", "--json").stdout.splitlines():
+        assert json.loads(line)["type"]
+
+
+def test_published_port(lab, box):
+    server = threading.Thread(target=lambda: box.run("cd /tmp && echo inside > f && exec timeout 60 python3 -m http.server 3000 2>/dev/null"))
+    server.start()
+    get = ["curl", "-sS", "-m", "5"]
+    assert b"no port is published" in box.nixbox("port").stderr
+    done = box.nixbox("port", "18080:3000")
+    assert done.returncode == 0, done
+    harness.wait_for(lambda: box.host.command(get + ["http://127.0.0.1:18080/f"]).stdout == b"inside\n", 30)
+    assert box.host.command(get + [f"http://{netlab.HOST}:18080/f"]).returncode == 7, "only on loopback"
+    assert box.nixbox("port").stdout == b"127.0.0.1:18080 -> 3000\n"
+    assert box.nixbox("port", "18080:3001").returncode == 125
+    assert b"others on the network" in box.nixbox("port", f"{netlab.HOST}:3000").stderr
+    assert box.host.command(get + [f"http://{netlab.HOST}:3000/f"]).stdout == b"inside\n"
+    listed = json.loads(box.nixbox("port", "--json").stdout)
+    assert {"address": netlab.HOST, "host_port": 3000, "guest_port": 3000} in listed and len(listed) == 2
+    assert box.nixbox("port", "--remove", "18080").returncode == 0
+    assert box.nixbox("port", "--remove", f"{netlab.HOST}:3000").returncode == 0
+    assert box.host.command(get + ["http://127.0.0.1:18080/f"]).returncode == 7
+    assert box.nixbox("port").stdout == b"" and box.nixbox("port", "--remove", "18080").returncode == 125
+    box.down()
+    server.join(20)
+
+
+def test_names_come_from_the_router_alone(lab, box):
+    assert box.sh("cat /etc/resolv.conf").splitlines()[0] == "nameserver 198.19.255.253"
+    assert ":" not in box.sh("grep -v '^#' /etc/hosts") and "localhost" in box.sh("cat /etc/hosts")
+    assert box.sh("cat /proc/net/if_inet6 2>/dev/null || echo none") == "none"
+    assert len(box.sh("ls /sys/class/net").split()) == 2
+    assert box.run("getent hosts localhost").stdout.split()[0] == b"127.0.0.1"
+
+
+def test_without_a_network_names_fail_at_once(make_lab_box):
+    box = make_lab_box("network: {mode: off}\nmachine: {cpus: 1, memory: 512M}\n", name="off")
+    assert "nameserver" not in box.sh("cat /etc/resolv.conf")
+    done = box.run("start=$(date +%s%N); getent hosts one.example; echo $(( ($(date +%s%N) - start) / 1000000 ))")
+    assert int(done.stdout.split()[-1]) < 2000
+    for args in (["allow", "a.example"], ["port", "18081:80"]):
+        refused = box.nixbox(*args)
+        assert refused.returncode == 125 and b"mode" in refused.stderr, refused
+    assert box.nixbox("why", "a.example").returncode == 1

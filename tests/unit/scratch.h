@@ -1,0 +1,9 @@
+/* A folder of a test's own, which is also the caller's home and holds nixbox's own folders (in own/). */
+#pragma once
+
+#define SCRATCH_PATH 64
+
+/** Makes the folder and enters it, or the new folder `project` in it if that is not NULL. Returns 0, or -1. */
+int scratch_enter(char dir[static SCRATCH_PATH], const char *project);
+/** Leaves it and removes it. Returns 0, or less. */
+int scratch_leave(const char *dir);
