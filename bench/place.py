@@ -21,9 +21,15 @@ class Place:
         os.mkdir(f"{self.root}/state", 0o700)
         self.folder = f"{self.root}/{name}"
         os.mkdir(self.folder)
+        self.write(config)
+        self.env = dict(os.environ, XDG_RUNTIME_DIR=f"{self.root}/run", XDG_STATE_HOME=f"{self.root}/state")
+
+    def write(self, config):
+        """Replaces the config; what it had been resolved to is forgotten."""
         with open(f"{self.folder}/nixbox.yaml", "w", encoding="utf-8") as f:
             f.write(config)
-        self.env = dict(os.environ, XDG_RUNTIME_DIR=f"{self.root}/run", XDG_STATE_HOME=f"{self.root}/state")
+        if os.path.exists(f"{self.folder}/nixbox.lock"):
+            os.unlink(f"{self.folder}/nixbox.lock")
 
     def __enter__(self):
         return self
@@ -56,7 +62,7 @@ class Place:
 
     def processes(self):
         """{role: [pid]} of the box's processes, by what they were started as, below the supervisor."""
-        found = {"supervisor": [], "conduit": [], "virtiofsd": [], "qemu": []}
+        found = {"supervisor": [], "conduit": [], "guard": [], "virtiofsd": [], "qemu": []}
         tree = {}
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
@@ -77,7 +83,7 @@ class Place:
             grown = bool(more)
         for pid in sorted(ours):
             line = tree[pid][1]
-            for role, word in (("supervisor", "@supervisor"), ("conduit", "@conduit"), ("virtiofsd", "virtiofsd "), ("qemu", "qemu-system")):
+            for role, word in (("supervisor", "@supervisor"), ("conduit", "@conduit"), ("guard", "@guard"), ("virtiofsd", "virtiofsd "), ("qemu", "qemu-system")):
                 if word in line:
                     found[role].append(pid)
                     break

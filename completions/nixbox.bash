@@ -20,6 +20,10 @@ _nixbox() {
         mapfile -t COMPREPLY < <(compgen -W "$(grep -oE -- '(^|[^A-Za-z0-9-])--?[A-Za-z][A-Za-z-]*' <<<"$help" | grep -oE -- '-.*' | sort -u)" -- "$cur")
     elif [[ -z $verb ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$("$program" --help 2>/dev/null | sed -n 's/^  \([a-z]\+\) .*/\1/p')" -- "$cur")
+    elif [[ $verb == @(allow|deny|why) ]]; then # hosts that were denied lately
+        mapfile -t COMPREPLY < <(compgen -W "$("$program" events --denied --json 2>/dev/null | sed -n 's/.*"host": *"\([^"]*\)".*/\1/p' | sort -u)" -- "$cur")
+    elif [[ $verb == attack ]]; then # its probes
+        mapfile -t COMPREPLY < <(compgen -W "$("$program" attack --list 2>/dev/null | awk '{print $2}')" -- "$cur")
     else
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
     fi
