@@ -13,27 +13,13 @@
 #include "base/mem.h"
 #include "box/session.h"
 #include "box/session_open.h"
+#include "steps.h"
 #include "wire/wire.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define ANSWER "{\"ok\":true,\"mounts\":[{\"source\":\"/tmp\",\"target\":\"/srv\"}],\"workdir\":\"/\"}\n"
 #define SENT_MAX 65536u /* fits into the socket, so that one thread can play both sides */
-
-static void add_step(struct nb_buf *out, const uint8_t **at, size_t *left) {
-        uint8_t head[3] = { 0 };
-        size_t n = *left < sizeof head ? *left : sizeof head;
-        memcpy(head, *at, n);
-        *at += n;
-        *left -= n;
-        size_t len = head[2] < *left ? head[2] : *left;
-        if (head[0] == 0)
-                nb_buf_add(out, *at, len);
-        else
-                wire_put(out, head[0], head[1] & 3, SESSION_STREAM, *at, len);
-        *at += len;
-        *left -= len;
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         int pair[2], in[2], null = open("/dev/null", O_WRONLY | O_CLOEXEC);
@@ -45,8 +31,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         nb_close(in[1]);
         NB_AUTO_BUF out = { 0 };
         nb_buf_add(&out, ANSWER, strlen(ANSWER));
-        for (size_t left = size; left > 0 && out.len < SENT_MAX;)
-                add_step(&out, &data, &left);
+        for (size_t left = size; left > 0 && out.len < SENT_MAX;) {
+                struct fuzz_step step = fuzz_next_step(&data, &left);
+                fuzz_send_step(&out, &step, step.number & 3, SESSION_STREAM);
+        }
         if (nb_write_all(pair[1], nb_buf_bytes(&out), out.len) < 0)
                 abort();
         (void)shutdown(pair[1], SHUT_WR);

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "box/supervisor_impl.h"
+#include "steps.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -53,21 +54,6 @@ static void on_answer(struct supervisor *s, void *user, int code, const char *te
         answered++;
 }
 
-static void add_step(struct nb_buf *out, const uint8_t **at, size_t *left) {
-        uint8_t head[3] = { 0 };
-        size_t n = *left < sizeof head ? *left : sizeof head;
-        memcpy(head, *at, n);
-        *at += n;
-        *left -= n;
-        size_t len = head[2] < *left ? head[2] : *left;
-        if (head[0] == 0)
-                nb_buf_add(out, *at, len);
-        else
-                wire_put(out, head[0], 0, head[1], *at, len);
-        *at += len;
-        *left -= len;
-}
-
 static void add_session(struct supervisor *s, uint32_t id) {
         struct super_session *x = nb_calloc(1, sizeof *x);
         x->id = id;
@@ -97,8 +83,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                         abort();
         add_session(&s, 1);
         add_session(&s, 7);
-        for (size_t left = size; left > 0 && out.len < SENT_MAX;)
-                add_step(&out, &data, &left);
+        for (size_t left = size; left > 0 && out.len < SENT_MAX;) {
+                struct fuzz_step step = fuzz_next_step(&data, &left);
+                fuzz_send_step(&out, &step, 0, step.number);
+        }
         if (nb_write_all(pair[1], nb_buf_bytes(&out), out.len) < 0)
                 abort();
         (void)shutdown(pair[1], SHUT_WR);

@@ -25,3 +25,15 @@ int scratch_enter(char dir[static SCRATCH_PATH], const char *project) {
 int scratch_leave(const char *dir) {
         return chdir("/") < 0 ? -1 : nb_remove_tree(-1, dir);
 }
+
+char scratch_dir[SCRATCH_PATH];
+
+int scratch_set_up(void **state) {
+        (void)state;
+        return scratch_enter(scratch_dir, NULL);
+}
+
+int scratch_tear_down(void **state) {
+        (void)state;
+        return scratch_leave(scratch_dir);
+}

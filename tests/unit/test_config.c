@@ -17,21 +17,8 @@
 
 #define AUTO_CONFIG __attribute__((cleanup(config_freep))) struct config
 
-/* A folder of its own, which is also the current one and the caller's home. */
-static char dir[SCRATCH_PATH];
-
-static int set_up(void **state) {
-        (void)state;
-        return scratch_enter(dir, NULL);
-}
-
-static int tear_down(void **state) {
-        (void)state;
-        return scratch_leave(dir);
-}
-
 static void put(const char *name, const char *text) {
-        NB_AUTO_FREE char *path = nb_path_join(dir, name);
+        NB_AUTO_FREE char *path = nb_path_join(scratch_dir, name);
         NB_AUTO_FREE char *above = nb_strndup(path, (size_t)(strrchr(path, '/') - path));
         assert_int_equal(nb_mkdirs(above, 0755), 0);
         assert_int_equal(nb_write_file_atomic(path, text, strlen(text), 0644), 0);
@@ -82,7 +69,7 @@ static void test_full(void **state) {
                  "hooks: {pre-up: [date], post-down: ['true']}\n",
                  false);
         assert_string_equal(c->name, "app");
-        assert_string_equal(c->dir, dir);
+        assert_string_equal(c->dir, scratch_dir);
         assert_string_equal(c->image.packages[0], "git");
         assert_string_equal(c->image.packages[1], "ripgrep");
         assert_null(c->image.packages[2]);
@@ -92,18 +79,18 @@ static void test_full(void **state) {
         assert_true(c->keep_disk);
         assert_int_equal(c->disk_floor, 2ull << 30);
         assert_int_equal(c->n_mounts, 2);
-        assert_string_equal(c->mounts[0].source, dir);
-        NB_AUTO_FREE char *target = nb_path_join(dir, "work");
+        assert_string_equal(c->mounts[0].source, scratch_dir);
+        NB_AUTO_FREE char *target = nb_path_join(scratch_dir, "work");
         assert_string_equal(c->mounts[0].target, target);
         assert_true(c->mounts[0].write);
         assert_int_equal(c->mounts[0].pos.line, 5);
         assert_int_equal(c->mounts[0].pos.column, 13);
-        NB_AUTO_FREE char *other = nb_path_join(dir, "other");
+        NB_AUTO_FREE char *other = nb_path_join(scratch_dir, "other");
         assert_string_equal(c->mounts[1].source, other);
         assert_string_equal(c->mounts[1].target, other);
         assert_false(c->mounts[1].write);
         assert_int_equal(c->n_volumes, 2);
-        NB_AUTO_FREE char *npm = nb_path_join(dir, ".npm");
+        NB_AUTO_FREE char *npm = nb_path_join(scratch_dir, ".npm");
         assert_string_equal(c->volumes[0].name, "npm-cache");
         assert_string_equal(c->volumes[0].target, npm);
         assert_string_equal(c->volumes[1].target, "/srv/cargo");
@@ -170,8 +157,8 @@ static void test_defaults(void **state) {
 
 static void test_protect(void **state) {
         (void)state;
-        NB_AUTO_FREE char *own = nb_path_join(dir, "nixbox.yaml");
-        NB_AUTO_FREE char *lock = nb_path_join(dir, "nixbox.lock");
+        NB_AUTO_FREE char *own = nb_path_join(scratch_dir, "nixbox.yaml");
+        NB_AUTO_FREE char *lock = nb_path_join(scratch_dir, "nixbox.lock");
         struct config *c = load("name: a\n", false);
         assert_true(nb_strv_has(c->protect, ".git/hooks/**") && nb_strv_has(c->protect, own) && nb_strv_has(c->protect, lock));
         config_free(c);
@@ -212,8 +199,8 @@ static void test_find(void **state) {
         (void)state;
         NB_AUTO_ERROR err = { 0 };
         NB_AUTO_FREE char *file = NULL;
-        NB_AUTO_FREE char *deep = nb_path_join(dir, "a/b/c");
-        NB_AUTO_FREE char *want = nb_path_join(dir, "a/nixbox.yaml");
+        NB_AUTO_FREE char *deep = nb_path_join(scratch_dir, "a/b/c");
+        NB_AUTO_FREE char *want = nb_path_join(scratch_dir, "a/nixbox.yaml");
         assert_int_equal(nb_mkdirs(deep, 0755), 0);
         put("a/nixbox.yaml", "");
         assert_int_equal(config_find(deep, &file, &err), 0);
@@ -509,11 +496,11 @@ static void test_links(void **state) {
         put("real/f", "x");
         assert_int_equal(symlink("real", "link"), 0);
         AUTO_CONFIG *c = load("network: {mode: off}\nmounts: [{source: link}]\n", true);
-        NB_AUTO_FREE char *real = nb_path_join(dir, "real");
-        NB_AUTO_FREE char *link = nb_path_join(dir, "link");
+        NB_AUTO_FREE char *real = nb_path_join(scratch_dir, "real");
+        NB_AUTO_FREE char *link = nb_path_join(scratch_dir, "link");
         assert_string_equal(c->mounts[0].source, real);
         assert_string_equal(c->mounts[0].target, link);
-        NB_AUTO_FREE char *own = nb_path_join(dir, "own/nixbox");
+        NB_AUTO_FREE char *own = nb_path_join(scratch_dir, "own/nixbox");
         assert_int_equal(nb_mkdirs(own, 0700), 0);
         assert_int_equal(symlink("own/nixbox", "sly"), 0);
         refused("network: {mode: off}\nmounts: [{source: sly}]\n", true, "nixbox's own folder", NULL);
@@ -534,8 +521,8 @@ static void test_profiles(void **state) {
         assert_string_equal(c->env[2], "B=file");
         assert_int_equal(c->cpus, 7);
         assert_int_equal(c->memory, 1u << 30);
-        NB_AUTO_FREE char *data = nb_path_join(dir, "p/data");
-        NB_AUTO_FREE char *p = nb_path_join(dir, "p");
+        NB_AUTO_FREE char *data = nb_path_join(scratch_dir, "p/data");
+        NB_AUTO_FREE char *p = nb_path_join(scratch_dir, "p");
         assert_string_equal(c->mounts[0].source, data);
         assert_string_equal(c->pre_up[0].dir, p);
         assert_int_equal(nb_strv_len(c->profiles), 1);
@@ -581,18 +568,18 @@ static void test_parse_mount(void **state) {
         NB_AUTO_ERROR err = { 0 };
         struct config_mount m = { 0 };
         put("src/x", "");
-        assert_int_equal(config_parse_mount("src:/in/side:rw", dir, &m, &err), 0);
+        assert_int_equal(config_parse_mount("src:/in/side:rw", scratch_dir, &m, &err), 0);
         assert_string_equal(m.target, "/in/side");
         assert_true(m.write);
         config_mount_clear(&m);
-        assert_int_equal(config_parse_mount("src", dir, &m, &err), 0);
+        assert_int_equal(config_parse_mount("src", scratch_dir, &m, &err), 0);
         assert_string_equal(m.target, m.source);
         assert_false(m.write);
         config_mount_clear(&m);
-        assert_int_equal(config_parse_mount("src:rel", dir, &m, &err), -EINVAL);
-        assert_int_equal(config_parse_mount("none", dir, &m, &err), -ENOENT);
-        assert_int_equal(config_parse_mount("/", dir, &m, &err), -EPERM);
-        assert_int_equal(config_parse_mount("src:/proc/x", dir, &m, &err), -EINVAL);
+        assert_int_equal(config_parse_mount("src:rel", scratch_dir, &m, &err), -EINVAL);
+        assert_int_equal(config_parse_mount("none", scratch_dir, &m, &err), -ENOENT);
+        assert_int_equal(config_parse_mount("/", scratch_dir, &m, &err), -EPERM);
+        assert_int_equal(config_parse_mount("src:/proc/x", scratch_dir, &m, &err), -EINVAL);
 }
 
 static void test_secrets(void **state) {
@@ -625,24 +612,24 @@ static void test_secrets(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup_teardown(test_full, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_npm, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_defaults, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_box_name, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_protect, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_find, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_refused, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_alias_bomb, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_bases, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_start, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_rules, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_ports, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_links, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_profiles, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_text, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_hash, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_parse_mount, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_secrets, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_full, scratch_set_up, scratch_tear_down),
+                cmocka_unit_test_setup_teardown(test_npm, scratch_set_up, scratch_tear_down),
+                cmocka_unit_test_setup_teardown(test_defaults, scratch_set_up, scratch_tear_down),
+                cmocka_unit_test_setup_teardown(test_box_name, scratch_set_up, scratch_tear_down),
+                cmocka_unit_test_setup_teardown(test_protect, scratch_set_up, scratch_tear_down),
+                cmocka_unit_test_setup_teardown(test_find, scratch_set_up, scratch_tear_down),
+                cmocka_unit_test_setup_teardown(test_refused, scratch_set_up, scratch_tear_down),
+                cmocka_unit_test_setup_teardown(test_alias_bomb, scratch_set_up, scratch_tear_down),
+                cmocka_unit_test_setup_teardown(test_bases, scratch_set_up, scratch_tear_down),
+                cmocka_unit_test_setup_teardown(test_start, scratch_set_up, scratch_tear_down),
+                cmocka_unit_test_setup_teardown(test_rules, scratch_set_up, scratch_tear_down),
+                cmocka_unit_test_setup_teardown(test_ports, scratch_set_up, scratch_tear_down),
+                cmocka_unit_test_setup_teardown(test_links, scratch_set_up, scratch_tear_down),
+                cmocka_unit_test_setup_teardown(test_profiles, scratch_set_up, scratch_tear_down),
+                cmocka_unit_test_setup_teardown(test_text, scratch_set_up, scratch_tear_down),
+                cmocka_unit_test_setup_teardown(test_hash, scratch_set_up, scratch_tear_down),
+                cmocka_unit_test_setup_teardown(test_parse_mount, scratch_set_up, scratch_tear_down),
+                cmocka_unit_test_setup_teardown(test_secrets, scratch_set_up, scratch_tear_down),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

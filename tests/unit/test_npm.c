@@ -30,20 +30,8 @@
 #define AUTO_LIST __attribute__((cleanup(list_freep))) struct lock_npm
 #define LISTING_MAX 65536u
 
-static char dir[SCRATCH_PATH];
-
 static void list_freep(struct lock_npm **l) {
         lock_npm_free(*l);
-}
-
-static int set_up(void **state) {
-        (void)state;
-        return scratch_enter(dir, NULL);
-}
-
-static int tear_down(void **state) {
-        (void)state;
-        return scratch_leave(dir);
 }
 
 /* ---- the lock that npm writes */
@@ -326,7 +314,7 @@ static void test_layer(void **state) {
         };
         NB_AUTO_ERROR err = { 0 };
         char one[96], two[96];
-        struct store s = { .data = dir, .cache = dir };
+        struct store s = { .data = scratch_dir, .cache = scratch_dir };
         char *bin_a[] = { "tool=cli.js", NULL }, *bin_b[] = { "later=made.js", "tool=x", NULL };
         struct lock_npm second = { .path = "node_modules/b",
                                    .version = "2.0.0",
@@ -341,7 +329,7 @@ static void test_layer(void **state) {
                                   .scripts = true,
                                   .next = &second };
         NB_AUTO_FREE char *tar = NULL, *script = NULL;
-        assert_int_equal(npm_layer(&s, &first, dir, &tar, &script, &err), 0);
+        assert_int_equal(npm_layer(&s, &first, scratch_dir, &tar, &script, &err), 0);
         NB_AUTO_FREE char *got = listing(tar);
         assert_string_equal(got, "777 usr/local/bin/tool -> ../lib/node_modules/@s/a/cli.js\n"
                                  "777 usr/local/lib/node_modules/.bin/later -> ../b/made.js\n"
@@ -361,7 +349,7 @@ static void test_layer(void **state) {
         NB_AUTO_FREE char *again = NULL, *none = NULL, *before = NULL, *after = NULL;
         size_t len = 0, again_len = 0;
         assert_int_equal(nb_read_file(tar, LISTING_MAX, &before, &len), 0);
-        assert_int_equal(npm_layer(&s, &first, dir, &again, &none, &err), 0);
+        assert_int_equal(npm_layer(&s, &first, scratch_dir, &again, &none, &err), 0);
         assert_null(none);
         assert_int_equal(nb_read_file(again, LISTING_MAX, &after, &again_len), 0);
         assert_int_equal(again_len, len);
@@ -372,13 +360,13 @@ static void test_hostile_tarballs(void **state) {
         (void)state;
         static const struct member cases[] = { { "../../../../../etc/passwd", "x", NULL, 0644, false },
                                                { "package/../../b/index.js", "x", NULL, 0644, false } };
-        struct store s = { .data = dir, .cache = dir };
+        struct store s = { .data = scratch_dir, .cache = scratch_dir };
         for (size_t i = 0; i < NB_ARRAY_LEN(cases); i++) {
                 NB_AUTO_ERROR err = { 0 };
                 NB_AUTO_FREE char *tar = NULL, *script = NULL;
                 char hash[96];
                 struct lock_npm p = { .path = "node_modules/a", .integrity = (char *)tarball(&s, 0, &cases[i], 1, hash) };
-                assert_int_equal(npm_layer(&s, &p, dir, &tar, &script, &err), -EBADMSG);
+                assert_int_equal(npm_layer(&s, &p, scratch_dir, &tar, &script, &err), -EBADMSG);
                 assert_non_null(strstr(err.what, "cannot unpack the npm package a"));
         }
 }
@@ -393,21 +381,21 @@ static void test_script_runs(void **state) {
         static const struct tree_limits limits = { 1u << 20, 100 };
         NB_AUTO_ERROR err = { 0 };
         char hash[96];
-        struct store s = { .data = dir, .cache = dir };
+        struct store s = { .data = scratch_dir, .cache = scratch_dir };
         struct lock_npm p = {
                 .path = "node_modules/a", .version = "1.0.0", .integrity = (char *)tarball(&s, 0, m, 1, hash), .scripts = true
         };
         __attribute__((cleanup(tree_freep))) struct tree *t = NULL;
         NB_AUTO_FREE char *script = NULL, *out = NULL;
-        assert_int_equal(tree_new(dir, &limits, &t, &err), 0);
+        assert_int_equal(tree_new(scratch_dir, &limits, &t, &err), 0);
         assert_int_equal(npm_add(&s, &p, t, &err), 0);
         assert_int_equal(npm_script(&p, t, &script, &err), 0);
-        NB_AUTO_FREE char *folder = nb_asprintf("%s/node_modules/a", dir);
+        NB_AUTO_FREE char *folder = nb_asprintf("%s/node_modules/a", scratch_dir);
         assert_int_equal(nb_mkdirs(folder, 0755), 0);
         char *place = strstr(script, "lib=/usr/local/lib");
         assert_non_null(place);
         NB_AUTO_FREE char *moved =
-            nb_asprintf("%.*slib=%s%s", (int)(place - script), script, dir, place + strlen("lib=/usr/local/lib"));
+            nb_asprintf("%.*slib=%s%s", (int)(place - script), script, scratch_dir, place + strlen("lib=/usr/local/lib"));
         char *argv[] = { "sh", "-c", "sh -c \"$1\"; echo $?", "sh", moved, NULL };
         const struct proc_spec spec = { .argv = argv, .output_max = LISTING_MAX, .stderr_fd = -1 };
         assert_int_equal(proc_run(&spec, &out, NULL, &err), 0);
@@ -423,9 +411,9 @@ int main(void) {
                 cmocka_unit_test(test_named),
                 cmocka_unit_test(test_hash),
                 cmocka_unit_test(test_complaint),
-                cmocka_unit_test_setup_teardown(test_layer, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_hostile_tarballs, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_script_runs, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_layer, scratch_set_up, scratch_tear_down),
+                cmocka_unit_test_setup_teardown(test_hostile_tarballs, scratch_set_up, scratch_tear_down),
+                cmocka_unit_test_setup_teardown(test_script_runs, scratch_set_up, scratch_tear_down),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

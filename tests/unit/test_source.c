@@ -337,19 +337,7 @@ static void test_packages_refused(void **state) {
         assert_int_equal(source_check(&c, &err), 0);
 }
 
-static char dir[SCRATCH_PATH];
-
-static int set_up(void **state) {
-        (void)state;
-        return scratch_enter(dir, NULL);
-}
-
-static int tear_down(void **state) {
-        (void)state;
-        return scratch_leave(dir);
-}
-
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, scratch_set_up, scratch_tear_down)
 
 int main(void) {
         const struct CMUnitTest tests[] = {

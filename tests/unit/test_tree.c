@@ -447,19 +447,7 @@ static void test_own_entries(void **state) {
         holds(t, "755 0 ./\n1777 0 tmp/\n755 0 usr/\n755 0 usr/bin/\n777 0 usr/bin/x -> ../lib/x\n");
 }
 
-static char dir[SCRATCH_PATH];
-
-static int set_up(void **state) {
-        (void)state;
-        return scratch_enter(dir, NULL);
-}
-
-static int tear_down(void **state) {
-        (void)state;
-        return scratch_leave(dir);
-}
-
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, scratch_set_up, scratch_tear_down)
 
 int main(void) {
         const struct CMUnitTest tests[] = {

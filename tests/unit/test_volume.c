@@ -16,18 +16,6 @@
 #include "config/config.h"
 #include "scratch.h"
 
-static char dir[SCRATCH_PATH];
-
-static int set_up(void **state) {
-        (void)state;
-        return scratch_enter(dir, NULL);
-}
-
-static int tear_down(void **state) {
-        (void)state;
-        return scratch_leave(dir);
-}
-
 /* Opens a volume that must be fine; returns its path. */
 static char *open_fine(const char *name, int *ret_lock) {
         NB_AUTO_ERROR err = { 0 };
@@ -79,7 +67,7 @@ static void test_removal_stays_inside(void **state) {
         NB_AUTO_FREE char *closed = nb_asprintf("%s/closed", path), *deep = nb_asprintf("%s/closed/file", path);
         assert_int_equal(mkdir("mine", 0755), 0);
         assert_int_equal(nb_write_file_atomic("mine/file", "x", 1, 0644), 0);
-        NB_AUTO_FREE char *target = nb_asprintf("%s/mine", dir);
+        NB_AUTO_FREE char *target = nb_asprintf("%s/mine", scratch_dir);
         assert_int_equal(symlink(target, link), 0);
         assert_int_equal(mkdir(closed, 0755), 0);
         assert_int_equal(nb_write_file_atomic(deep, "x", 1, 0444), 0);
@@ -97,12 +85,12 @@ static void test_a_link_is_no_volume(void **state) {
         NB_AUTO_FREE char *first = open_fine("first", &lock), *all = config_volume_path(NULL), *path = NULL;
         NB_AUTO_FREE char *link = nb_asprintf("%s/link", all);
         NB_AUTO_ERROR err = { 0 };
-        assert_int_equal(symlink(dir, link), 0);
+        assert_int_equal(symlink(scratch_dir, link), 0);
         assert_true(volume_open("link", &path, &none, &err) < 0);
         assert_null(path);
         nb_error_clear(&err);
         assert_true(volume_remove("link", &err) < 0);
-        assert_int_equal(access(dir, F_OK), 0);
+        assert_int_equal(access(scratch_dir, F_OK), 0);
         nb_error_clear(&err);
         assert_int_equal(volume_remove("../volumes", &err), -ENOENT);
         assert_int_equal(access(first, F_OK), 0);
@@ -119,7 +107,7 @@ static void test_list(void **state) {
         for (size_t i = 0; i < NB_ARRAY_LEN(names); i++) {
                 NB_AUTO_CLOSE int lock = -1;
                 NB_AUTO_FREE char *path = open_fine(names[i], &lock), *file = nb_asprintf("%s/x", path);
-                assert_int_equal(nb_write_file_atomic(file, dir, sizeof dir, 0644), 0);
+                assert_int_equal(nb_write_file_atomic(file, scratch_dir, sizeof scratch_dir, 0644), 0);
         }
         assert_int_equal(volume_list(&list, &err), 0);
         assert_int_equal(json_array_size(list), 3);
@@ -132,11 +120,11 @@ static void test_list(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup_teardown(test_made_private_and_kept, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_removed_only_when_nobody_holds_it, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_removal_stays_inside, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_a_link_is_no_volume, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_list, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_made_private_and_kept, scratch_set_up, scratch_tear_down),
+                cmocka_unit_test_setup_teardown(test_removed_only_when_nobody_holds_it, scratch_set_up, scratch_tear_down),
+                cmocka_unit_test_setup_teardown(test_removal_stays_inside, scratch_set_up, scratch_tear_down),
+                cmocka_unit_test_setup_teardown(test_a_link_is_no_volume, scratch_set_up, scratch_tear_down),
+                cmocka_unit_test_setup_teardown(test_list, scratch_set_up, scratch_tear_down),
         };
         return cmocka_run_group_tests_name("volume", tests, NULL, NULL);
 }
