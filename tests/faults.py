@@ -1,5 +1,6 @@
 """Faults at random moments: a box is started, used and taken down over and over, and each time something happens to it (a
-process is killed or stopped, all stand still as in a suspended host, the disk is full, a command may open few files). After each
+process is killed or stopped, all stand still as in a suspended host, the clock jumps, the disk is full, files cannot grow, a command
+may open few files). After each
 round the next command must find everything in order: no process, mount, socket, device or temporary file is left, no file of the
 owner's is lost or half written, and nothing reached the laboratory's internet that the policy does not allow.
 
@@ -14,11 +15,13 @@ import subprocess
 import time
 
 import harness
+import netlab
 import oci_images
+from hosts import Clock, Disk
 
 ALLOWED, DENIED = "fault-allowed.example", "fault-denied.example"
 CONFIG = """\
-machine: {cpus: 1, memory: 512M}
+machine: {cpus: 1, memory: 512M, disk-floor: 0}
 network: {mode: filtered, allow: [%s]}
 mounts:
   - {source: ./work, write: true}
@@ -50,20 +53,28 @@ BIG = 3 << 20
 
 
 class Faults:
+    """All that a round can spoil (config, mounts, state and runtime folder, the image's config) lies on a small disk of its own."""
+
     def __init__(self, host, lab, seed):
-        self.host, self.lab, self.random, self.seed = host, lab, random.Random(f"{seed} {host.name}"), seed
+        self.lab, self.random, self.seed = lab, random.Random(f"{seed} {host.name}"), seed
+        self.clock = Clock(netlab.LabHost(host.name, "faults", lab))
+        self.host = self.clock.host
+        self.disk = Disk(self.host.folder("disk"), self.host.uid, self.host.gid, lab)
+        self.host.own = self.disk.path
+        self.host.runtime, self.host.state = (harness.make_folder(f"{self.host.own}/{part}", host.uid, host.gid) for part in ("run", "state"))
+        self.host.env = {**self.host.env, "XDG_RUNTIME_DIR": self.host.runtime, "XDG_STATE_HOME": self.host.state}
         lab.zone(ALLOWED, A=["93.184.216.40"])
         lab.zone(DENIED, A=["93.184.216.41"])
-        self.box = harness.Box(host, "faults", CONFIG)
+        self.box = harness.Box(self.host, "faults", CONFIG)
         self.box.write_config(CONFIG.replace("{work}", self.box.work))
-        harness.write(f"{self.box.work}/knock.py", KNOCK, host)
-        self.owned = {harness.write(f"{folder}/owned", os.urandom(70000), host): None for folder in (self.box.work, self.box.ro)}
+        harness.write(f"{self.box.work}/knock.py", KNOCK, self.host)
+        self.owned = {harness.write(f"{folder}/owned", os.urandom(70000), self.host): None for folder in (self.box.work, self.box.ro)}
         self.owned = {path: digest(path) for path in self.owned}
-        self.big = [harness.write(f"{self.box.folder}/big{n}", bytes([n]) * BIG, host) for n in (1, 2)]
-        self.image = host.folder("faults-image")
+        self.big = [harness.write(f"{self.box.folder}/big{n}", bytes([n]) * BIG, self.host) for n in (1, 2)]
+        self.image = self.host.folder("faults-image")
         oci_images.busybox_folder(f"{self.image}/root")
         harness.write(f"{self.image}/root/seed", f"{seed} {host.name}")  # an image of its own
-        harness.write(f"{self.image}/nixbox.yaml", "name: faults-image\nnetwork: {mode: off}\nimage: {base: 'dir:./root'}\n", host)
+        harness.write(f"{self.image}/nixbox.yaml", "name: faults-image\nnetwork: {mode: off}\nimage: {base: 'dir:./root'}\n", self.host)
         for top, _, files in os.walk(self.image):
             for name in [".", *files]:
                 os.lchown(os.path.join(top, name), host.uid, host.gid)
@@ -72,7 +83,7 @@ class Faults:
         assert done.returncode == 0, done.stderr.decode()
         self.made = done.stdout.decode().split()[1]
         self.actions = [self.up, self.run_command, self.idle, self.copy_in, self.copy_out, self.mount, self.allow, self.build, self.down]
-        self.faults = [self.kill, self.kill, self.kill, self.stop, self.suspend, self.few_files, self.full]
+        self.faults = [self.kill, self.kill, self.kill, self.stop, self.suspend, self.jump, self.few_files, self.small_files, self.full]
         self.story, self.done = [], {}
 
     # ---------------------------------------------------------------------------------------------------- what is done
@@ -179,8 +190,34 @@ class Faults:
         self.tell(f"at most {number} open files")
         return action(["prlimit", f"--nofile={number}:{number}"])
 
+    def jump(self, action):
+        """The clock is set, once or twice, and stays like that until a later round."""
+        p = action([])
+        self.wait(p)
+        for _ in range(self.random.choice((1, 2))):
+            seconds = self.random.choice((0, 1, 60, 3600, 86400, 400 * 86400)) * self.random.choice((1, -1))
+            self.tell(f"{seconds:+} seconds")
+            self.clock.set(seconds)
+            time.sleep(self.random.random())
+        return p
+
     def full(self, action):
-        """No file may grow beyond what it has: the disk is full for this command and for a box that it starts."""
+        """The disk is full, from before the command or from a moment within it, until it has ended."""
+        left = self.random.choice((0, 0, 4096, 100000, 1 << 20))
+        first = action != self.copy_out and self.random.random() < 0.3
+        if first:
+            if action != self.up:
+                self.ready()
+            self.disk.fill(left)
+        p = action([])
+        if not first:
+            self.wait(p)
+            self.disk.fill(left)
+        self.tell(f"disk full but for {left} bytes:")
+        return p
+
+    def small_files(self, action):
+        """No file may grow beyond what it has."""
         size = self.random.choice((0, 1, 100, 5000, 100000))
         self.tell(f"no file of more than {size} bytes")
         return action(["prlimit", f"--fsize={size}:{size}", "env", "--ignore-signal=XFSZ"])
@@ -217,7 +254,8 @@ class Faults:
         mounts = self.host.command(["cat", "/proc/self/mounts"]).stdout.decode()
         assert self.box.runtime not in mounts and "fuse" not in mounts, mounts
         known = {"events.jsonl", "box.log", "console.log", "lock", "events.jsonl.1", "box.log.1", "console.log.1"}
-        assert set(os.listdir(self.box.state)) <= known, os.listdir(self.box.state)
+        if os.path.exists(self.box.state):  # not yet, where the first of all commands was killed
+            assert set(os.listdir(self.box.state)) <= known, os.listdir(self.box.state)
 
     def owner_lost_nothing(self):
         for path, was in self.owned.items():
@@ -251,6 +289,7 @@ class Faults:
         self.tell(f"{action.__name__}, {fault.__name__}:")
         since = self.lab.mark()
         self.ends(fault(action))
+        self.disk.empty()
         self.next_commands()
         self.nothing_left()
         self.owner_lost_nothing()
@@ -275,6 +314,8 @@ class Faults:
     def close(self):
         self.box.close()
         self.host.nixbox("image", "rm", self.made)
+        self.disk.close()
+        self.clock.close()
 
 
 def digest(path):

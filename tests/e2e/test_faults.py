@@ -12,11 +12,12 @@ SEED = os.environ.get("NIXBOX_FAULT_SEED") or str(time.time_ns() % 1000000)
 
 
 @pytest.fixture
-def faults(lab_host, lab):
-    faults = Faults(lab_host, lab, SEED)
+def faults(host, lab):
+    faults = Faults(host, lab, SEED)
     yield faults
     faults.close()
 
 
+@pytest.mark.timeout(300 + 30 * ROUNDS)
 def test_faults_at_random_moments(faults):
     faults.run(ROUNDS)
