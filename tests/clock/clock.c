@@ -1,8 +1,9 @@
 /* A host's clock that tests can set without touching the real one: linked into `nixbox`, it takes the place of the C library's
- * functions for CLOCK_REALTIME, in the program and in its libraries. How far the clock is off, in nanoseconds, stands in the file
- * `clock` beside the program, which is looked at once and stays mapped; a process that starts in a jail has no such file and sees
- * the real time. CLOCK_MONOTONIC is what it is. A timer on CLOCK_REALTIME becomes a watch on the file, so that whoever waits for
- * the clock to be set (TFD_TIMER_CANCEL_ON_SET, timerfd_create(2)) hears of it in the way of the kernel: by ECANCELED. */
+ * functions for CLOCK_REALTIME, in the program and in its libraries. How far the clock is off, in nanoseconds, stands in the
+ * file `clock` beside the program, which is looked at once and stays mapped; a process that starts in a jail has no such file
+ * and sees the real time. CLOCK_MONOTONIC is what it is. A timer on CLOCK_REALTIME becomes a watch on the file, so that whoever
+ * waits for the clock to be set (TFD_TIMER_CANCEL_ON_SET, timerfd_create(2)) hears of it in the way of the kernel: by
+ * ECANCELED. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -67,7 +68,7 @@ int gettimeofday(struct timeval *restrict ret, void *restrict zone) {
 int timerfd_create(clockid_t clock, int flags) {
         if (clock != CLOCK_REALTIME || !off)
                 return (int)syscall(SYS_timerfd_create, clock, flags);
-        timer = inotify_init1(flags & TFD_CLOEXEC ? IN_CLOEXEC | IN_NONBLOCK : IN_NONBLOCK);
+        timer = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
         if (timer >= 0 && inotify_add_watch(timer, path, IN_MODIFY) < 0)
                 return -1;
         return timer;
