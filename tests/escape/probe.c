@@ -1,11 +1,13 @@
 /* A hostile program: tries everything that a taken-over QEMU or virtiofsd would try, and tells what it got, one line each:
- * "PROBE allowed" or "PROBE denied ERRNO". Static and without nixbox's code, so that it runs in any jail, outside, and in a
- * box. probe WHERE SECRET VICTIM ABSTRACT [WRITABLE] probe victim ABSTRACT WHERE: "jail"; "namespaces", its own, where it may
- * change what it can; "plain", where it must change nothing. What it mounts it mounts on its working folder, so that a jail
- * that does not hold harms nobody. SECRET: a file of the host; VICTIM: a process of the host; ABSTRACT: name of a listening
- * abstract socket; WRITABLE: a folder in which it may make files, for the probes that are about what it can make there. The
- * victim has what the probes look for: the socket, shared memory, and no objection to being looked into. It says its process id
- * when all that is there, and goes on SIGTERM. */
+ * "PROBE allowed" or "PROBE denied ERRNO". Static and without nixbox's code, so that it runs in any jail, outside, in a box.
+ *   probe WHERE SECRET VICTIM ABSTRACT [WRITABLE]
+ *   probe victim ABSTRACT
+ * WHERE: "jail"; "namespaces", its own, where it may change what it can; "plain", where it must change nothing. What it
+ * mounts it mounts on its working folder, so that a jail that does not hold harms nobody. SECRET: a file of the host;
+ * VICTIM: a process of the host; ABSTRACT: name of a listening abstract socket; WRITABLE: a folder in which it may make
+ * files, for the probes that are about what it can make there.
+ * The victim has what the probes look for: the socket, shared memory, and no objection to being looked into. It says its
+ * process id when all that is there, and goes on SIGTERM. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
