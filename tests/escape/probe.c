@@ -2,11 +2,11 @@
  * "PROBE allowed" or "PROBE denied ERRNO". Static and without nixbox's code, so that it runs in any jail, outside, in a box.
  *   probe WHERE SECRET VICTIM ABSTRACT [WRITABLE]
  *   probe victim ABSTRACT
- * WHERE: "jail"; "namespaces", its own, where it may change what it can; "plain", where it must change nothing. What it
- * mounts it mounts on its working folder, so that a jail that does not hold harms nobody. SECRET: a file of the host;
- * VICTIM: a process of the host; ABSTRACT: name of a listening abstract socket; WRITABLE: a folder in which it may make
- * files, for the probes that are about what it can make there.
- * The victim has what the probes look for: the socket, shared memory, and no objection to being looked into. It says its
+ * WHERE: "jail"; "guarded", a jail with the victim in it, which is there when a byte comes on descriptor 3; "namespaces", its
+ * own, where it may change what it can; "plain", where it must change nothing. What it mounts it mounts on its working folder,
+ * so that a jail that does not hold harms nobody. SECRET: a file of the host; VICTIM: a process of the host; ABSTRACT: name of
+ * a listening abstract socket; WRITABLE: a folder in which it may make files, for the probes that are about what it can make
+ * there. The victim has what the probes look for: the socket, shared memory, and no objection to being looked into. It says its
  * process id when all that is there, and goes on SIGTERM. */
 #include <dirent.h>
 #include <errno.h>
@@ -39,6 +39,7 @@
 #define FDS_LOOKED_AT 4096
 #define MANY 400
 #define LISTEN_MAX 16
+#define GUARDED_FD 3
 #define SHM_KEY 0x6e000000 /* and the victim's process id */
 #define X32_GETPID (0x40000000 | 39)
 
@@ -95,13 +96,18 @@ static long read_file(const char *path) {
         return r;
 }
 
+/* Where processes are to be seen: in virtiofsd's jail under another name. */
+static const char *proc(void) {
+        return access("/process/self", F_OK) == 0 ? "/process" : "/proc";
+}
+
 static void probe_files(const struct target *t) {
         char path[4096];
         tell("file.secret", read_file(t->secret));
         tell("file.passwd", read_file("/etc/passwd"));
         snprintf(path, sizeof path, "/proc/self/root/../../..%s", t->secret);
         tell("file.dotdot", read_file(path));
-        snprintf(path, sizeof path, "/proc/%d/root%s", (int)t->victim, t->secret);
+        snprintf(path, sizeof path, "%s/%d/root%s", proc(), (int)t->victim, t->secret);
         tell("file.other-root", read_file(path));
         tell("file.sysctl", read_file("/proc/sys/kernel/hostname"));
         tell("file.sys", read_file("/sys/kernel/mm/transparent_hugepage/enabled"));
@@ -143,9 +149,11 @@ static void probe_processes(const struct target *t) {
         tell("process.signal", kill(t->victim, 0));
         tell("process.everyone", kill(-1, 0));
         tell("process.pidfd", syscall(SYS_pidfd_open, t->victim, 0));
-        snprintf(path, sizeof path, "/proc/%d/mem", (int)t->victim);
+        snprintf(path, sizeof path, "%s/%d/mem", proc(), (int)t->victim);
         tell("process.mem", open(path, O_RDONLY | O_CLOEXEC));
-        snprintf(path, sizeof path, "/proc/%d/cmdline", (int)t->victim);
+        snprintf(path, sizeof path, "%s/%d/fd/0", proc(), (int)t->victim);
+        tell("process.fd", open(path, O_RDONLY | O_CLOEXEC));
+        snprintf(path, sizeof path, "%s/%d/cmdline", proc(), (int)t->victim);
         tell("process.cmdline", read_file(path));
         tell_child("process.ptrace", attach, t);
         tell("process.read", read_memory(t));
@@ -391,8 +399,9 @@ int main(int argc, char **argv) {
         if (argc == 3 && strcmp(argv[1], "victim") == 0)
                 return be_victim(argv[2]);
         if (argc < 5) {
-                fprintf(stderr,
-                        "usage: probe jail|namespaces|plain SECRET VICTIM ABSTRACT [WRITABLE] | probe victim ABSTRACT\n");
+                fprintf(
+                    stderr,
+                    "usage: probe jail|guarded|namespaces|plain SECRET VICTIM ABSTRACT [WRITABLE] | probe victim ABSTRACT\n");
                 return 2;
         }
         struct target t = {
@@ -400,9 +409,12 @@ int main(int argc, char **argv) {
                 .victim = atoi(argv[3]),
                 .abstract = argv[4],
                 .writable = argc > 5 ? argv[5] : NULL,
-                .jailed = strcmp(argv[1], "jail") == 0,
+                .jailed = strcmp(argv[1], "jail") == 0 || strcmp(argv[1], "guarded") == 0,
                 .may_change = strcmp(argv[1], "plain") != 0,
         };
+        char byte;
+        if (strcmp(argv[1], "guarded") == 0 && read(GUARDED_FD, &byte, 1) != 1)
+                return 2;
         if (!t.jailed && (!t.writable || chdir(t.writable) < 0))
                 return 2;
         probe_kernel(&t); /* first: later probes open descriptors */

@@ -124,6 +124,18 @@ def test_nothing_is_allowed_inside(scene, free, jail):
         assert inside.facts["descriptor"] == ["0", "1", "2", "3"]
 
 
+def test_nothing_is_allowed_beside_the_guard(scene, free):
+    """virtiofsd sees the guard among its own processes. It can end it, and the box with it, and nothing more: it reads none of its
+    memory and descriptors, although the one here objects to nothing."""
+    inside = scene.run("guarded", "/share/m0")
+    harmless = HARMLESS["virtiofsd"] | {"process.signal", "process.everyone", "process.pidfd", "process.cmdline", "limit.processes"}
+    assert inside.allowed <= harmless, inside.allowed
+    assert "process.pidfd" in inside.allowed, "there was nobody"
+    looked = {"process.mem", "process.fd", "process.read", "process.ptrace", "process.shm", "file.other-root"}
+    assert looked <= set(inside.denied) and looked <= free
+    assert inside.denied["process.fd"] == inside.denied["process.mem"] == "EACCES"  # it is found, and refused
+
+
 def test_the_controls_touch_nothing_else(scene):
     """What is tried outside stays in the folder that is there for it, also after a mount that succeeds."""
     before = set(os.listdir("/"))
