@@ -60,11 +60,11 @@ class Scene:
         assert self.victim.wait(10) == 0, "the victim was disturbed"
         self.victim.communicate()
 
-    def run(self, where, writable=None):
+    def run(self, where, writable=None, secret=None, victim=None):
         for name in os.listdir(self.shared):
             os.unlink(f"{self.shared}/{name}")
-        args = [f"{self.folder}/escape-jailer", where, self.runtime, self.shared, self.probe, self.secret,
-                str(self.victim.pid), self.abstract] + ([writable] if writable else [])
+        args = [f"{self.folder}/escape-jailer", where, self.runtime, self.shared, self.probe, secret or self.secret,
+                str(victim or self.victim.pid), self.abstract] + ([writable] if writable else [])
         done = self.host.command(args, env={"LEAK": "from-the-caller"})
         assert done.returncode == 0, (done.stdout, done.stderr)
         return Report(done.stdout.decode())
@@ -134,6 +134,22 @@ def test_nothing_is_allowed_beside_the_guard(scene, free):
     looked = {"process.mem", "process.fd", "process.read", "process.ptrace", "process.shm", "file.other-root"}
     assert looked <= set(inside.denied) and looked <= free
     assert inside.denied["process.fd"] == inside.denied["process.mem"] == "EACCES"  # it is found, and refused
+
+
+@pytest.mark.parametrize("jail", ["qemu", "virtiofsd"])
+@pytest.mark.parametrize("child", ["qemu", "virtiofsd", "@guard", "supervisor"])
+def test_nothing_of_another_box_is_in_reach(scene, box, jail, child):
+    """It has the same owner, and as an ordinary user's the same id."""
+    log = f"{box.state}/box.log"
+    victim = box.supervisor() if child == "supervisor" else box.child(child)
+    wanted = {"file.secret", "file.dotdot", "process.signal", "process.pidfd", "process.cmdline"}
+    if child != "supervisor":  # which lets nobody look into it, the owner neither; into the others the owner may
+        wanted |= {"process.mem", "process.fd", "process.ptrace"}
+    inside = scene.run(jail, "/share/m0" if jail == "virtiofsd" else None, log, victim)
+    assert wanted <= set(inside.denied)
+    missing = wanted - scene.run("plain", scene.shared, log, victim).allowed
+    assert not missing, f"no positive control for {missing}"
+    assert box.sh("echo well") == "well"
 
 
 def test_the_controls_touch_nothing_else(scene):
