@@ -52,6 +52,7 @@ class Scene:
             os.chmod(f"{self.folder}/{name}", 0o755)
         self.probe = f"{self.folder}/escape-probe"
         self.victim = host.popen([self.probe, "victim", self.abstract])
+        harness.helpers.add(self.victim.pid)  # no box's, though it is there when one has ended
         assert int(self.victim.stdout.readline()) == self.victim.pid
         self.runtime = max(glob.glob(f"{host.data}/nixbox/runtime/*/usr"), key=os.path.getmtime).removesuffix("/usr")
 
@@ -59,6 +60,7 @@ class Scene:
         self.victim.terminate()
         assert self.victim.wait(10) == 0, "the victim was disturbed"
         self.victim.communicate()
+        harness.helpers.discard(self.victim.pid)
 
     def run(self, where, writable=None, secret=None, victim=None):
         for name in os.listdir(self.shared):
