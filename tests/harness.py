@@ -139,8 +139,20 @@ def become_parent():
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
+def collect(pid):
+    """Takes note of the end of an orphan, as process 1 would: of one from a process id namespace, in which nothing is started here. Until
+    it is done, the first process of such a namespace cannot end."""
+    try:
+        with open(f"/proc/{pid}/status") as f:
+            nested = re.search(r"^NSpid:((\t\d+)+)$", f.read(), re.M)
+        if nested and len(nested[1].split()) > 1:
+            os.waitpid(pid, os.WNOHANG)
+    except OSError:
+        pass  # another thread was first
+
+
 def processes():
-    """{pid: (parent, state, command line)} of everything on the machine."""
+    """{pid: (parent, state, command line)} of everything on the machine. Orphans that have ended are collected on the way."""
     found = {}
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
@@ -153,6 +165,8 @@ def processes():
         except OSError:
             continue
         name, rest = text[text.index("(") + 1:text.rindex(")")], text[text.rindex(")") + 2:].split()
+        if rest[0] == "Z" and int(rest[1]) == os.getpid():
+            collect(int(entry))
         found[int(entry)] = (int(rest[1]), rest[0], line or f"[{name}]")
     return found
 

@@ -14,6 +14,7 @@
 
 #define DEPTH_MAX 6        /* of the tree of processes below the supervisor */
 #define CAPS_SHARE 0xcbull /* chown, dac_override, fowner, setgid, setuid: what serving files needs */
+#define CAPS_GUARD 0xaull  /* dac_override, fowner */
 #define PROC_FILE_MAX 65536u
 #define WORDS_LOOKED_AT 3u
 
@@ -156,6 +157,28 @@ void look_jail_qemu(const struct look *l, struct attack_row *row) {
 
 void look_jail_virtiofsd(const struct look *l, struct attack_row *row) {
         look_at_jail(l, row, &(struct jail){ .word = "virtiofsd", .caps = CAPS_SHARE, .own_network = true });
+}
+
+/* How many namespaces for process ids it is in, seen from here; 0 if that is not told. */
+static unsigned depth_of(pid_t pid) {
+        NB_AUTO_FREE char *status = look_file(pid, "status"), *ids = field_of(status, "NSpid");
+        unsigned n = *ids != 0;
+        for (const char *at = ids; (at = strchr(at, '\t')); at++)
+                n++;
+        return n;
+}
+
+void look_jail_guard(const struct look *l, struct attack_row *row) {
+        const struct jail guard = { .word = "@guard", .caps = CAPS_GUARD, .own_network = true };
+        if (json_array_size(json_object_get(l->after, "protect")) == 0) {
+                look_skip(row, "nothing is protected");
+                return;
+        }
+        look_at_jail(l, row, &guard);
+        unsigned depth = depth_of(look_child(l, guard.word));
+        if (depth > 0) /* else it was not found, which is said */
+                need(row, depth > depth_of(getpid()) && depth == depth_of(look_child(l, "virtiofsd")), "processes in sight",
+                     "not those of virtiofsd only");
 }
 
 void look_jail_conduit(const struct look *l, struct attack_row *row) {

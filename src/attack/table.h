@@ -194,6 +194,7 @@ enum attack_judge {
         L('F', "host.published-ports", ports, "ports are published where the config says, on loopback unless it says otherwise") \
         L('G', "jail.qemu", jail_qemu, "QEMU: no privileges, a system call filter, namespaces of its own, no core dumps") \
         L('G', "jail.virtiofsd", jail_virtiofsd, "virtiofsd: the same, and only what serving files needs") \
+        L('G', "jail.guard", jail_guard, "the guard: the same, what writing git's config needs, and no process in sight but virtiofsd") \
         L('G', "jail.conduit", jail_conduit, "the conduit: the same") \
         L('G', "jail.gateway", jail_gateway, "the gateway: no privileges, a system call filter, namespaces but for the network, no core dumps") \
         L('G', "jail.resolver", jail_resolver, "the resolver: no privileges, a system call filter, no core dumps")

@@ -1,6 +1,7 @@
 /* The guard process (see guard.h): its jail, what the supervisor tells it, and the loop that answers. It keeps the rights of
  * the user over the files of the mounts, which it reaches through virtiofsd's descriptors only; nothing else of the file system
- * is left to it. */
+ * is left to it, and of all processes it sees virtiofsd and itself. virtiofsd sees it as well, and can do nothing to it but end
+ * it: it is not dumpable, and belongs to the user namespace above virtiofsd's. */
 #include "box/guard.h"
 
 #include <errno.h>
@@ -148,6 +149,12 @@ static int serve(struct guard *g, struct nb_error *err) {
         }
 }
 
+/* The only /proc it will have, made while it still may. */
+static int begin(struct guard *g, struct nb_error *err) {
+        int proc = jail_processes(err);
+        return proc < 0 ? nb_context(err, "cannot see virtiofsd") : notify_begin(GUARD_FD_LISTENER, proc, &g->notify, err);
+}
+
 static int lock_down(struct nb_error *err, int proc_fd) {
         const int keep[] = { STDIN_FILENO,   STDOUT_FILENO, STDERR_FILENO, GUARD_FD_LISTENER,
                              GUARD_FD_SUPER, GUARD_FD_LOG,  proc_fd };
@@ -169,8 +176,7 @@ int guard_main(int argc, char **argv) {
         (void)umask(0);
         for (size_t i = 0; i < GUARD_LOCKS_MAX; i++)
                 g->locks[i].fd = -1;
-        if (argc != 1 || notify_begin(GUARD_FD_LISTENER, &g->notify, &err) < 0 || take_start(g, &err) < 0 ||
-            lock_down(&err, g->notify.proc_fd) < 0) {
+        if (argc != 1 || begin(g, &err) < 0 || take_start(g, &err) < 0 || lock_down(&err, g->notify.proc_fd) < 0) {
                 nb_log(NB_LOG_ERROR, "%s", err.what ? err.what : "started with wrong arguments");
                 return 1;
         }
@@ -198,6 +204,7 @@ int guard_spawn(const struct guard_spec *spec, struct jail_child *ret, struct nb
                                       .n_fds = NB_ARRAY_LEN(fds),
                                       .fd_end = GUARD_FD_LISTENER,
                                       .limits = guard_limits,
-                                      .network = -1 };
+                                      .network = -1,
+                                      .among = spec->virtiofsd };
         return helper_spawn(&helper, ret, err);
 }

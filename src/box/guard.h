@@ -30,6 +30,7 @@ int guard_main(int argc, char **argv);
 
 /** For the supervisor: starts it with these ends; the descriptors are borrowed. */
 struct guard_spec {
+        const struct jail_child *virtiofsd; /* the guard is started among its processes */
         int listener_fd, super_fd, log_fd;
 };
 int guard_spawn(const struct guard_spec *spec, struct jail_child *ret, struct nb_error *err);

@@ -77,6 +77,34 @@ static _Noreturn void become(const struct helper_spec *spec, int report) {
         _exit(EXIT_NOT_STARTED);
 }
 
+/* As fork(), with the child among the processes of another. Nobody who enters their namespace could be sure to come back: that
+ * of the caller may be the host's. So a process between the two enters it, and makes a child that is the caller's. */
+static pid_t fork_among(const struct jail_child *other) {
+        pid_t pid = 0;
+        int says[2];
+        if (pipe2(says, O_CLOEXEC) < 0)
+                return -1;
+        pid_t between = fork();
+        if (between == 0) {
+                bool entered = setns(other->pidfd, CLONE_NEWPID) == 0;
+                pid = entered ? (pid_t)syscall(SYS_clone, CLONE_PARENT | SIGCHLD, NULL, NULL, NULL, NULL) : -1;
+                if (pid == 0)
+                        return 0;
+                pid = pid < 0 ? -errno : pid;
+                (void)!write(says[1], &pid, sizeof pid);
+                _exit(0);
+        }
+        int code = between < 0 ? errno : ECHILD;
+        nb_close(says[1]);
+        if (between > 0 && nb_read_full(says[0], &pid, sizeof pid) == sizeof pid)
+                code = pid < 0 ? -pid : 0;
+        nb_close(says[0]);
+        while (between > 0 && waitpid(between, NULL, 0) < 0 && errno == EINTR)
+                ;
+        errno = code;
+        return code ? -1 : pid;
+}
+
 int helper_spawn(const struct helper_spec *spec, struct jail_child *ret, struct nb_error *err) {
         int report[2], code = 0;
         if (spec->fd_end > HELPER_FD_END_MAX || spec->n_fds > HELPER_FD_END_MAX)
@@ -85,7 +113,7 @@ int helper_spawn(const struct helper_spec *spec, struct jail_child *ret, struct 
                 return nb_fail(err, EINVAL, "cannot start %s: it has no limits", spec->name);
         if (pipe2(report, O_CLOEXEC) < 0)
                 return nb_fail_errno(err, errno, "cannot make a pipe");
-        pid_t pid = fork();
+        pid_t pid = spec->among ? fork_among(spec->among) : fork();
         if (pid == 0)
                 become(spec, report[1]);
         int r = pid < 0 ? -errno : 0;

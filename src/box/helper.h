@@ -18,6 +18,8 @@ struct helper_spec {
         int fd_end; /* numbers below this that the table does not name are /dev/null; none of the table is as high */
         struct helper_limits limits;
         int network; /* a network namespace to start in, -1: ours */
+        /* A child whose process ids it shares: it sees those processes only, and ends with the first of them. NULL: ours. */
+        const struct jail_child *among;
 };
 #define HELPER_FD_END_MAX 16
 /** Limits as text, for `up --dry-run`. New string. */

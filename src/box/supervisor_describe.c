@@ -90,8 +90,10 @@ static void describe_conduit(int fd) {
 
 static void describe_guard(int fd) {
         const struct landlock_plan none = { .on = false };
-        say_helper(fd, "guard", "nixbox @guard", "is asked before virtiofsd changes files; its descriptors, no network",
+        say_helper(fd, "guard", "nixbox @guard",
+                   "is asked before virtiofsd changes files; virtiofsd's descriptors, no files of its own, no network",
                    &guard_limits, &none);
+        say(fd, "  processes     virtiofsd's, and no others\n");
 }
 
 static void describe_room(const struct box_start *start, int fd) {

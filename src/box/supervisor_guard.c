@@ -204,7 +204,9 @@ static int spawn(struct supervisor *s, int listener, int sock, struct nb_error *
         int r = capture_begin(s, CHILD_GUARD, "guard", NULL, &log, err);
         if (r < 0)
                 return r;
-        const struct guard_spec spec = { .listener_fd = listener, .super_fd = sock, .log_fd = log };
+        const struct guard_spec spec = {
+                .virtiofsd = &s->child[CHILD_VIRTIOFSD].proc, .listener_fd = listener, .super_fd = sock, .log_fd = log
+        };
         r = guard_spawn(&spec, &c->proc, err);
         return r < 0 ? r : watch_child(s, CHILD_GUARD, err);
 }

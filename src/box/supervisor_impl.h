@@ -190,6 +190,7 @@ struct supervisor {
         size_t n_clients;
 
         struct event *end_timer, *settle_timer, *tick_timer, *descriptor_timer, *clock_event, *place_event, *term_event;
+        unsigned settles; /* how often the judgement about the dead was put off */
         int clock_fd, place_fd;
         unsigned long ticks;
         uint64_t last_reclaim_ms;

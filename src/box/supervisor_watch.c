@@ -20,6 +20,7 @@
 #define TIME_EVERY_TICKS 60 /* the clock is sent this often even if nothing jumped */
 #define PLACE_EVERY_TICKS 10
 #define SETTLE_MS 100           /* after a first death: others follow at once, and the cause is judged over all of them */
+#define SETTLES_MAX 50          /* while others must still follow */
 #define RECLAIM_GIVE_UP_MS 5000 /* a guest that has not answered is asked again */
 
 static void name_death(const struct child *c, char ret[64]) {
@@ -37,6 +38,19 @@ static bool fell_over(const struct supervisor *s) {
         return s->phase == SUPER_BOOTING && s->m.accel.kind == ACCEL_TCG && !s->last_console && !s->bye;
 }
 
+/* The guard is among virtiofsd's processes: the end of virtiofsd ends it first, and is told only when the guard's was taken
+ * note of. Until then virtiofsd is there, but runs no program any more. */
+static bool is_ending(const struct child *virtiofsd) {
+        char path[64], program;
+        (void)snprintf(path, sizeof path, "/proc/%d/exe", (int)virtiofsd->proc.pid);
+        return virtiofsd->proc.pid > 0 && readlink(path, &program, 1) < 0 && errno == ENOENT;
+}
+
+static bool fell_with_virtiofsd(const struct child *c) {
+        const struct supervisor *s = c->super;
+        return c == &s->child[CHILD_GUARD] && c->died && c->by_signal && s->child[CHILD_VIRTIOFSD].died;
+}
+
 /* The cause among the dead: who was killed did not fall because of the others; QEMU's orderly end is the guest's doing. */
 static void judge(struct supervisor *s) {
         static const enum child_role order[] = { CHILD_QEMU, CHILD_VIRTIOFSD, CHILD_GUARD, CHILD_CONDUIT };
@@ -44,7 +58,7 @@ static void judge(struct supervisor *s) {
         for (int signals = 1; signals >= 0; signals--) {
                 for (size_t i = 0; i < NB_ARRAY_LEN(order); i++) {
                         const struct child *c = &s->child[order[i]];
-                        if (!c->died || (signals && !c->by_signal))
+                        if (!c->died || (signals && !c->by_signal) || fell_with_virtiofsd(c))
                                 continue;
                         name_death(c, death);
                         if (c->by_signal || order[i] != CHILD_QEMU || c->status != 0)
@@ -61,10 +75,26 @@ static void judge(struct supervisor *s) {
         }
 }
 
+/* virtiofsd ends in order when QEMU has let go of it, which that does on its own way out. */
+static bool more_to_follow(const struct supervisor *s) {
+        const struct child *virtiofsd = &s->child[CHILD_VIRTIOFSD];
+        bool in_order = virtiofsd->died && !virtiofsd->by_signal && virtiofsd->status == 0;
+        return (in_order && s->child[CHILD_QEMU].proc.pid > 0) || (s->child[CHILD_GUARD].died && is_ending(virtiofsd));
+}
+
+static void settle(struct supervisor *s) {
+        if (!event_pending(s->settle_timer, EV_TIMEOUT, NULL))
+                (void)event_add(s->settle_timer, &(struct timeval){ .tv_usec = SETTLE_MS * 1000 });
+}
+
 static void on_settled(evutil_socket_t fd, short what, void *user) {
         (void)fd;
         (void)what;
         struct supervisor *s = user;
+        if (more_to_follow(s) && s->settles++ < SETTLES_MAX) {
+                settle(s);
+                return;
+        }
         judge(s);
         super_kill(s);
 }
@@ -88,8 +118,8 @@ static void on_child(evutil_socket_t fd, short what, void *user) {
                 egress_died(s, c, death);
         else if (s->phase >= SUPER_ENDING)
                 super_kill(s);
-        else if (!event_pending(s->settle_timer, EV_TIMEOUT, NULL))
-                (void)event_add(s->settle_timer, &(struct timeval){ .tv_usec = SETTLE_MS * 1000 });
+        else
+                settle(s);
 }
 
 int watch_child(struct supervisor *s, enum child_role role, struct nb_error *err) {

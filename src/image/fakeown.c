@@ -72,8 +72,8 @@ int fakeown_new(int notify_fd, struct fakeown **ret, struct nb_error *err) {
         f->n_ids = 1;
         if (getrlimit(RLIMIT_RSS, &limit) == 0 && limit.rlim_max > FAKEOWN_IDS_MAX)
                 f->tag_base = limit.rlim_max - FAKEOWN_IDS_MAX;
-        int r = notify_begin(notify_fd, &f->notify, err);
-        if (r == 0 && (f->own_fds < 0 || f->root_fd < 0 || f->cwd_fd < 0))
+        int r = notify_begin(notify_fd, open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC), &f->notify, err);
+        if (r == 0 && (f->notify.proc_fd < 0 || f->own_fds < 0 || f->root_fd < 0 || f->cwd_fd < 0))
                 r = nb_fail_errno(err, errno, "cannot open /proc");
         if (r == 0)
                 *ret = nb_steal(&f);

@@ -103,6 +103,9 @@ int jail_enter_self(const struct jail_self *self, struct nb_error *err);
  *  them and its namespaces, and gives up its other descriptors, its user id (as above), all capabilities, new privileges, and
  *  the system calls that write, run or reach other processes. */
 int jail_lessen_self(unsigned unused_id, const int *keep_fds, size_t n_keep, struct nb_error *err);
+/** The processes that the caller can see, and nothing else of /proc, as a mount that is attached nowhere: no name leads out of
+ * it but the links of those processes. Needs the rights of the creator of their namespace. Returns the descriptor or -errno. */
+int jail_processes(struct nb_error *err);
 /** For the calling process and what it starts: no core file, and none handed to a crash handler either. */
 int jail_no_core(struct nb_error *err);
 /** True for a caller that holds the whole range of ids (real root), false in a user namespace with one id or without

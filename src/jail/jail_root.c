@@ -99,10 +99,14 @@ static int attach(int root, int tree, const char *target, struct nb_error *err) 
         return r;
 }
 
-static int place_proc(int root, const struct jail_mount *m, struct nb_error *err) {
-        static const char *const own_processes[] = { "subset", "pid", NULL };
+int jail_processes(struct nb_error *err) {
+        static const char *const processes_only[] = { "subset", "pid", NULL };
         uint64_t attr = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_RDONLY;
-        NB_AUTO_CLOSE int fd = jail_new_mount("proc", own_processes, attr, err);
+        return jail_new_mount("proc", processes_only, attr, err);
+}
+
+static int place_proc(int root, const struct jail_mount *m, struct nb_error *err) {
+        NB_AUTO_CLOSE int fd = jail_processes(err);
         return fd < 0 ? fd : attach(root, fd, m->target, err);
 }
 

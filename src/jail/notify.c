@@ -39,11 +39,9 @@ static size_t larger(size_t a, size_t b) {
         return a > b ? a : b;
 }
 
-int notify_begin(int fd, struct notify *ret, struct nb_error *err) {
+int notify_begin(int fd, int proc_fd, struct notify *ret, struct nb_error *err) {
         struct seccomp_notif_sizes sizes;
-        *ret = (struct notify){ .fd = fd, .proc_fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC) };
-        if (ret->proc_fd < 0)
-                return nb_fail_errno(err, errno, "cannot open /proc");
+        *ret = (struct notify){ .fd = fd, .proc_fd = proc_fd };
         if (syscall(SYS_seccomp, SECCOMP_GET_NOTIF_SIZES, 0, &sizes) < 0)
                 return nb_fail_errno(err, errno, "cannot watch system calls");
         ret->request_size = larger(sizes.seccomp_notif, sizeof *ret->request);

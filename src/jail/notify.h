@@ -12,7 +12,7 @@
 
 struct notify {
         int fd;
-        int proc_fd;                   /* a /proc in which the callers are to be seen */
+        int proc_fd;
         struct seccomp_notif *request; /* as large as the kernel wants them */
         struct seccomp_notif_resp *response;
         size_t request_size;
@@ -31,8 +31,8 @@ struct notify_call {
 
 /** In the process that is to be watched: loads the filter and returns its listener, close-on-exec, or -errno. */
 int notify_load(const struct sock_fprog *program);
-/** Takes the listener. */
-int notify_begin(int fd, struct notify *ret, struct nb_error *err);
+/** Takes the listener, and a /proc in which the callers are to be seen. */
+int notify_begin(int fd, int proc_fd, struct notify *ret, struct nb_error *err);
 void notify_end(struct notify *n);
 /** Takes the next call, waiting for one. Returns 1, 0 if it is gone again, -errno. */
 int notify_next(struct notify *n, struct notify_call *ret);

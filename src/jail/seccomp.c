@@ -286,7 +286,9 @@ static int fill_scripts(scmp_filter_ctx ctx) {
 int jail_filter_scripts(struct sock_fprog *ret, struct nb_error *err) {
         *ret = (struct sock_fprog){ 0 };
         scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
-        int r = ctx ? fill_scripts(ctx) : -ENOMEM;
+        int r = ctx ? seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS) : -ENOMEM;
+        if (r == 0)
+                r = fill_scripts(ctx);
         r = r == 0 ? export_filter(ctx, ret, err) : nb_fail_errno(err, -r, "cannot make the system call filter");
         seccomp_release(ctx);
         return r;

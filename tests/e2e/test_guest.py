@@ -229,6 +229,20 @@ def test_every_boot_is_as_new(make_box, host):
     as_new(box, marks)
 
 
+def test_two_boxes_of_one_image_differ(make_box):
+    """At the same time, too: in what they take for random, in their ids, and in no key or seed that the image would hold."""
+    boxes = [make_box(), make_box()]
+    assert boxes[0].events("box.up")[-1]["image"] == boxes[1].events("box.up")[-1]["image"]
+    marks = [json.loads(box.sh(FINGERPRINT)) for box in boxes]
+    for key in ("boot", "random", "machine"):
+        assert marks[0][key] and marks[0][key] != marks[1][key], key
+    kept = "find / -xdev ( -path /proc -o -path /sys ) -prune -o ( -name random-seed -o -name 'ssh_host_*_key*' -o -name '*.key' ) -size +0 -print"
+    kept = kept.replace("(", r"\(").replace(")", r"\)")
+    for box in boxes:
+        box.sh("sudo touch /etc/ssh_host_test_key && echo x | sudo tee /etc/ssh_host_test_key")
+        assert box.sh(f"sudo {kept}").splitlines() == ["/etc/ssh_host_test_key"]  # the control is the one found
+
+
 def test_out_of_memory_ends_the_hog_only(box):
     hog = "x = bytearray(0)\nwhile True: x += bytes(64 << 20)"
     done = box.run(["python3", "-c", hog], timeout=240)

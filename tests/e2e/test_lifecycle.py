@@ -215,7 +215,7 @@ def test_dry_run_starts_nothing(make_box):
     box = make_box(up=False)
     done = box.nixbox("up", "--dry-run")
     assert done.returncode == 0
-    for word in (b"jail qemu", b"jail virtiofsd", b"process conduit", b"process guard", box.work.encode(), b"network       off", b"\n  cgroup        ",
+    for word in (b"jail qemu", b"jail virtiofsd", b"process conduit", b"process guard", b"\n  processes     virtiofsd's, and no others\n", box.work.encode(), b"network       off", b"\n  cgroup        ",
                  b"\n  disk floor    "):
         assert word in done.stdout, done.stdout
     assert done.stdout.count(b"\n  landlock ") == 4 and b"process gateway" not in done.stdout and b"mke2fs" not in done.stdout

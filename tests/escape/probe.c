@@ -1,11 +1,13 @@
 /* A hostile program: tries everything that a taken-over QEMU or virtiofsd would try, and tells what it got, one line each:
- * "PROBE allowed" or "PROBE denied ERRNO". Static and without nixbox's code, so that it runs in any jail and outside.
+ * "PROBE allowed" or "PROBE denied ERRNO". Static and without nixbox's code, so that it runs in any jail, outside, in a box.
  *   probe WHERE SECRET VICTIM ABSTRACT [WRITABLE]
- *   probe victim
- * WHERE: "jail"; "namespaces", its own, where it may change what it can; "plain", where it must change nothing. What it
- * mounts it mounts on its working folder, so that a jail that does not hold harms nobody. SECRET: a file of the host; VICTIM: a
- * process of the host; ABSTRACT: name of a listening abstract socket; WRITABLE: a folder in which it may make files, for the
- * probes that are about what it can make there. */
+ *   probe victim ABSTRACT
+ * WHERE: "jail"; "guarded", a jail with the victim in it, which is there when a byte comes on descriptor 3; "namespaces", its
+ * own, where it may change what it can; "plain", where it must change nothing. What it mounts it mounts on its working folder,
+ * so that a jail that does not hold harms nobody. SECRET: a file of the host; VICTIM: a process of the host; ABSTRACT: name of
+ * a listening abstract socket; WRITABLE: a folder in which it may make files, for the probes that are about what it can make
+ * there. The victim has what the probes look for: the socket, shared memory, and no objection to being looked into. It says its
+ * process id when all that is there, and goes on SIGTERM. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -36,6 +38,9 @@
 
 #define FDS_LOOKED_AT 4096
 #define MANY 400
+#define LISTEN_MAX 16
+#define GUARDED_FD 3
+#define SHM_KEY 0x6e000000 /* and the victim's process id */
 #define X32_GETPID (0x40000000 | 39)
 
 struct target {
@@ -91,13 +96,18 @@ static long read_file(const char *path) {
         return r;
 }
 
+/* Where processes are to be seen: in virtiofsd's jail under another name. */
+static const char *proc(void) {
+        return access("/process/self", F_OK) == 0 ? "/process" : "/proc";
+}
+
 static void probe_files(const struct target *t) {
         char path[4096];
         tell("file.secret", read_file(t->secret));
         tell("file.passwd", read_file("/etc/passwd"));
         snprintf(path, sizeof path, "/proc/self/root/../../..%s", t->secret);
         tell("file.dotdot", read_file(path));
-        snprintf(path, sizeof path, "/proc/%d/root%s", (int)t->victim, t->secret);
+        snprintf(path, sizeof path, "%s/%d/root%s", proc(), (int)t->victim, t->secret);
         tell("file.other-root", read_file(path));
         tell("file.sysctl", read_file("/proc/sys/kernel/hostname"));
         tell("file.sys", read_file("/sys/kernel/mm/transparent_hugepage/enabled"));
@@ -139,22 +149,29 @@ static void probe_processes(const struct target *t) {
         tell("process.signal", kill(t->victim, 0));
         tell("process.everyone", kill(-1, 0));
         tell("process.pidfd", syscall(SYS_pidfd_open, t->victim, 0));
-        snprintf(path, sizeof path, "/proc/%d/mem", (int)t->victim);
+        snprintf(path, sizeof path, "%s/%d/mem", proc(), (int)t->victim);
         tell("process.mem", open(path, O_RDONLY | O_CLOEXEC));
-        snprintf(path, sizeof path, "/proc/%d/cmdline", (int)t->victim);
+        snprintf(path, sizeof path, "%s/%d/fd/0", proc(), (int)t->victim);
+        tell("process.fd", open(path, O_RDONLY | O_CLOEXEC));
+        snprintf(path, sizeof path, "%s/%d/cmdline", proc(), (int)t->victim);
         tell("process.cmdline", read_file(path));
         tell_child("process.ptrace", attach, t);
         tell("process.read", read_memory(t));
-        tell("process.shm", shmget(0x6e780b0c, 1, 0));
+        tell("process.shm", shmget(SHM_KEY | t->victim, 1, 0));
 }
 
 /* --- network --- */
 
+static socklen_t abstract_address(const char *name, struct sockaddr_un *ret) {
+        *ret = (struct sockaddr_un){ .sun_family = AF_UNIX };
+        strncpy(ret->sun_path + 1, name, sizeof ret->sun_path - 2);
+        return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(name));
+}
+
 static long connect_abstract(const struct target *t) {
-        struct sockaddr_un a = { .sun_family = AF_UNIX };
-        strncpy(a.sun_path + 1, t->abstract, sizeof a.sun_path - 2);
+        struct sockaddr_un a;
+        socklen_t len = abstract_address(t->abstract, &a);
         int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-        socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(t->abstract));
         return fd < 0 ? -1 : connect(fd, (struct sockaddr *)&a, len);
 }
 
@@ -239,8 +256,14 @@ static long clone_user(const struct target *t) {
         return pid;
 }
 
+/* Outside a jail a mount that succeeds is this process's alone: what is made later in the folder would go into it otherwise. */
+static void alone(const struct target *t) {
+        if (!t->jailed && (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0))
+                _exit(1);
+}
+
 static long make_mount(const struct target *t) {
-        (void)t;
+        alone(t);
         return mount("none", ".", "tmpfs", 0, NULL);
 }
 
@@ -250,12 +273,12 @@ static long make_mount_new(const struct target *t) {
 }
 
 static long remount(const struct target *t) {
-        (void)t;
+        alone(t);
         return mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_NOSUID | MS_NODEV, NULL);
 }
 
 static long bind_mount(const struct target *t) {
-        (void)t;
+        alone(t);
         return mount("/", ".", NULL, MS_BIND | MS_REC, NULL);
 }
 
@@ -352,11 +375,33 @@ static void probe_making(const struct target *t) {
         tell("make.fifo", mkfifo("fifo", 0644));
 }
 
+static int be_victim(const char *abstract) {
+        struct sockaddr_un a;
+        socklen_t len = abstract_address(abstract, &a);
+        int number, fd = socket(AF_UNIX, SOCK_STREAM, 0), shm = shmget(SHM_KEY | getpid(), 1, IPC_CREAT | 0600);
+        sigset_t end;
+        sigemptyset(&end);
+        sigaddset(&end, SIGTERM);
+        (void)sigprocmask(SIG_BLOCK, &end, NULL);
+        (void)prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0); /* fails where there is no Yama that could forbid it */
+        bool ready = fd >= 0 && bind(fd, (struct sockaddr *)&a, len) == 0 && listen(fd, LISTEN_MAX) == 0 && shm >= 0;
+        if (ready) {
+                printf("%d\n", (int)getpid());
+                fflush(stdout);
+                (void)sigwait(&end, &number);
+        }
+        if (shm >= 0)
+                (void)shmctl(shm, IPC_RMID, NULL);
+        return !ready;
+}
+
 int main(int argc, char **argv) {
-        if (argc == 2 && strcmp(argv[1], "victim") == 0)
-                return pause();
+        if (argc == 3 && strcmp(argv[1], "victim") == 0)
+                return be_victim(argv[2]);
         if (argc < 5) {
-                fprintf(stderr, "usage: probe jail|namespaces|plain SECRET VICTIM ABSTRACT [WRITABLE] | probe victim\n");
+                fprintf(
+                    stderr,
+                    "usage: probe jail|guarded|namespaces|plain SECRET VICTIM ABSTRACT [WRITABLE] | probe victim ABSTRACT\n");
                 return 2;
         }
         struct target t = {
@@ -364,9 +409,12 @@ int main(int argc, char **argv) {
                 .victim = atoi(argv[3]),
                 .abstract = argv[4],
                 .writable = argc > 5 ? argv[5] : NULL,
-                .jailed = strcmp(argv[1], "jail") == 0,
+                .jailed = strcmp(argv[1], "jail") == 0 || strcmp(argv[1], "guarded") == 0,
                 .may_change = strcmp(argv[1], "plain") != 0,
         };
+        char byte;
+        if (strcmp(argv[1], "guarded") == 0 && read(GUARDED_FD, &byte, 1) != 1)
+                return 2;
         if (!t.jailed && (!t.writable || chdir(t.writable) < 0))
                 return 2;
         probe_kernel(&t); /* first: later probes open descriptors */

@@ -31,8 +31,6 @@ network:
 ports: ["0.0.0.0:18098:80"]
 mounts: [{source: ./work, write: true}]
 """
-# Rows whose control this config, this machine or this user does not have: the table says so, and that is not a failure.
-NO_CONTROL = {"machine.vsock"}
 MUST_OPEN = ["network.hardcoded-address", "network.hex-address", "frames.plain", "files.remount-rw", "files.bind-rw", "files.mount-setattr",
              "files.second-instance", "files.rename", "files.hard-link", "files.hard-link-out", "network.metadata", "protocol.dns-over-tls", "names.denied", "names.upper-case",
              "names.over-tcp", "files.create", "files.mkdir", "files.symlink", "files.open-write", "files.append", "files.truncate",
@@ -86,10 +84,7 @@ def opened(lab, make_lab_boxes):
 @pytest.mark.parametrize("name", listed())
 def test_row(scene, name):
     row = scene.rows[name]
-    if row["control"] == "none":
-        assert row["verdict"] == "uncontrolled" and name in NO_CONTROL, row
-    else:
-        assert row["verdict"] == "held" and row["control"] == "ok", row
+    assert row["verdict"] == "held" and row["control"] == "ok", row
 
 
 def test_the_whole_of_it(scene, lab):

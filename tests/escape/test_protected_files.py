@@ -1,5 +1,6 @@
 """Files that the host would run, in a mount that the box may write: root inside tries every way to make or change one, and what
 came of it is read on the host. The same ways succeed in a box whose config says protect: []."""
+import datetime
 import json
 import os
 import stat
@@ -68,7 +69,9 @@ def test_nothing_is_created(boxes):
     assert not missing, "the probe itself does not work"
     attempts = json.loads(protected.nixbox("review", "--json").stdout)["attempts"]
     assert f"{protected.work}/create/create_open/at+.envrc/.envrc" in {a["path"] for a in attempts}
-    assert 0 < len(protected.events("protect")) <= 64 and not control.events("protect")  # a few of very many
+    told = [datetime.datetime.fromisoformat(e["time"]) for e in protected.events("protect")]
+    assert told and not control.events("protect")
+    assert all((b - a).total_seconds() > 9 for a, b in zip(told, told[64:]))  # a few of very many: 32 in ten seconds
 
 
 def look(path):
@@ -205,16 +208,60 @@ def test_other_mounts(boxes):
     assert is_evil(f"{live}/fine") and is_evil(plain)
 
 
+def status(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+
+
+def folders_of(pid):
+    """What a process that forgot nothing could go on from: the folders among its descriptors, its root and where it stands. For each
+    what is in it, and whether ".." leads out of it."""
+    paths = [f"/proc/{pid}/fd/{n}" for n in os.listdir(f"/proc/{pid}/fd")] + [f"/proc/{pid}/root", f"/proc/{pid}/cwd"]
+    return [(set(os.listdir(p)), not os.path.samefile(p, f"{p}/..")) for p in paths if os.path.isdir(p)]
+
+
+def test_what_the_guard_holds_and_sees(boxes):
+    """Of the file system nothing, of processes virtiofsd's and its own; a process that opened /proc as it is would hold the host."""
+    box = boxes[0]
+    guard, virtiofsd = box.child("@guard"), box.child("virtiofsd")
+    s = status(guard)
+    assert s["Seccomp"] == "2" and s["NoNewPrivs"] == "1"
+    for field in ("CapEff", "CapPrm", "CapBnd", "CapInh", "CapAmb"):
+        assert int(s[field], 16) & ~(1 << 1 | 1 << 3) == 0, field
+    own, first = s["NSpid"].split()[-1], status(virtiofsd)["NSpid"].split()[-1]
+    assert len(s["NSpid"].split()) == len(status(virtiofsd)["NSpid"].split()) and first == "1"
+    if os.getuid() != 0:
+        return  # it is not dumpable: nobody else may look any further
+    assert os.readlink(f"/proc/{guard}/ns/pid") == os.readlink(f"/proc/{virtiofsd}/ns/pid")
+    seen = folders_of(guard)
+    assert sorted(seen, key=lambda f: len(f[0])) == [(set(), False), (set(), False), ({first, own, "self", "thread-self"}, False)]
+    proc = os.open("/proc", os.O_PATH)  # the control: what it had otherwise
+    try:
+        assert any(leaves and {str(guard), str(os.getpid()), "sys"} <= names for names, leaves in folders_of(os.getpid()))
+    finally:
+        os.close(proc)
+
+
 def test_the_guards_end_is_the_boxes(make_box):
     box = make_box()
-    guard = box.child("@guard")
-    with open(f"/proc/{guard}/status", encoding="ascii") as f:
-        s = dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
-    assert s["Seccomp"] == "2" and s["NoNewPrivs"] == "1" and int(s["CapEff"], 16) & ~(1 << 1 | 1 << 3) == 0
-    if os.getuid() == 0:
-        assert os.listdir(f"/proc/{guard}/root/") == []
-    box.host.command(["kill", "-9", str(guard)])
+    box.host.command(["kill", "-9", str(box.child("@guard"))])
     assert harness.wait_for(lambda: not box.supervisor(), 20)
     assert "the guard was killed" in box.events("box.down")[-1]["reason"]
+
+
+def test_virtiofsds_end_is_not_taken_for_the_guards(make_box):
+    """It takes the guard with it, and the guard is seen to be dead first."""
+    box = make_box()
+    box.host.command(["kill", "-9", str(box.child("virtiofsd"))])
+    assert harness.wait_for(lambda: not box.supervisor(), 20)
+    assert "virtiofsd was killed" in box.events("box.down")[-1]["reason"]
+
+
+def test_a_guest_that_ends_its_machine_is_believed(make_box):
+    """virtiofsd then ends in order, and the guard with it by a signal: that is nobody's fault."""
+    box = make_box()
+    box.run("sudo sh -c 'echo o >/proc/sysrq-trigger; sleep 60'")
+    assert harness.wait_for(lambda: not box.supervisor(), 20)
+    assert "the guest ended its machine" in box.events("box.down")[-1]["reason"]
 
 

@@ -1,5 +1,5 @@
 /* Each phase of a jail made to fail, by a plan that cannot be carried out or by a kernel that refuses one call: the start stops
- * there, says where, and leaves no process. */
+ * there, says where, and leaves no process. And what a process beside the one in the jail sees. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -19,6 +19,7 @@
 
 #include "base/io.h"
 #include "base/mem.h"
+#include "box/helper.h"
 #include "jail/jail.h"
 #include "jail/userns.h"
 
@@ -185,10 +186,70 @@ static void a_phase_that_fails_stops_the_start(void **state) {
         }
 }
 
+/* --- beside a jail --- */
+
+static pid_t start_helper(const char *script, const struct jail_child *among, struct nb_error *err) {
+        char *argv[] = { "sh", "-c", (char *)script, NULL };
+        struct jail_child child = { 0 };
+        struct helper_spec spec = { .name = "the neighbour",
+                                    .program = helper_open("/bin/sh", err),
+                                    .argv = argv,
+                                    .fd_end = STDERR_FILENO + 1,
+                                    .limits = { .memory = RLIM_INFINITY, .files = 64 },
+                                    .network = -1,
+                                    .among = among };
+        return spec.program < 0 || helper_spawn(&spec, &child, err) < 0 ? -1 : child.pid;
+}
+
+static int end_of(pid_t pid) {
+        siginfo_t info = { 0 };
+        return waitid(P_PID, (id_t)pid, &info, WEXITED) < 0 ? -1
+               : info.si_code == CLD_EXITED                 ? info.si_status
+                                                            : -info.si_status;
+}
+
+/* As the supervisor does it: something in a jail, and another process that counts as the second there. */
+static _Noreturn void start_beside(void) {
+        NB_AUTO_ERROR err = { 0 };
+        struct jail_child first = { 0 };
+        if (userns_enter(CLONE_NEWNS | CLONE_NEWIPC, &err) < 0)
+                _exit(77);
+        struct jail_plan *plan = sound_plan();
+        nb_strv_free(plan->argv);
+        plan->argv = NULL;
+        nb_strv_add(&plan->argv, "/usr/bin/sleep");
+        nb_strv_add(&plan->argv, "1000");
+        if (jail_spawn(plan, &first, &err) < 0)
+                _exit(1);
+        if (end_of(start_helper("exit $$", &first, &err)) != 2)
+                _exit(2); /* it is the second, and was waited for as a child of ours */
+        if (end_of(start_helper("[ $$ != 3 ] && exit 9", NULL, &err)) != 9)
+                _exit(3); /* what is started later is among our own again */
+        pid_t beside = start_helper("kill -STOP $$; exit 0", &first, &err);
+        (void)kill(first.pid, SIGKILL);
+        if (beside < 0 || end_of(beside) != -SIGKILL || end_of(first.pid) != -SIGKILL)
+                _exit(4); /* the end of the first was its own, too */
+        _exit(start_helper("exit 0", &first, &err) < 0 ? 0 : 5);
+}
+
+static void a_process_beside_a_jail_is_among_its_processes(void **state) {
+        (void)state;
+        int status;
+        pid_t pid = fork();
+        if (pid == 0)
+                start_beside();
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFEXITED(status));
+        if (WEXITSTATUS(status) == 77)
+                skip();
+        assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_sound_plan_is_carried_out),
                 cmocka_unit_test(a_phase_that_fails_stops_the_start),
+                cmocka_unit_test(a_process_beside_a_jail_is_among_its_processes),
         };
         return cmocka_run_group_tests_name("jail_phases", tests, NULL, NULL);
 }

@@ -27,6 +27,7 @@
 #define FW_FILES_MAX 64u
 #define FW_READ_MAX 2048u
 #define SECTOR 512u
+#define VSOCK_PORT 1024u
 #define HVC_ESCAPES "\033]52;c;%s\007\033]0;%s\007 nixbox-attack-%s\n"
 
 /* A file of sysfs and the like, its text without the newline. New string, "" where there is none. */
@@ -146,12 +147,22 @@ static void run_modprobe(const char *module) {
                 ;
 }
 
+static int connect_vsock(unsigned cid) {
+        struct sockaddr_vm to = { .svm_family = AF_VSOCK, .svm_port = VSOCK_PORT, .svm_cid = cid };
+        NB_AUTO_CLOSE int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        return fd < 0 ? -1 : connect(fd, (struct sockaddr *)&to, sizeof to);
+}
+
+/* The control: to a listener of its own, by the kernel's vsock that leads back into the box. */
 void guest_vsock(char *const *words, struct outcome *o) {
         (void)words;
         run_modprobe("vmw_vsock_virtio_transport");
-        struct sockaddr_vm to = { .svm_family = AF_VSOCK, .svm_port = 1024, .svm_cid = VMADDR_CID_HOST };
+        tried_call(o, connect_vsock(VMADDR_CID_HOST), "connect");
+        run_modprobe("vsock_loopback");
+        struct sockaddr_vm at = { .svm_family = AF_VSOCK, .svm_port = VSOCK_PORT, .svm_cid = VMADDR_CID_LOCAL };
         NB_AUTO_CLOSE int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        tried_call(o, fd < 0 ? -1 : connect(fd, (struct sockaddr *)&to, sizeof to), "connect");
+        bool listens = fd >= 0 && bind(fd, (struct sockaddr *)&at, sizeof at) == 0 && listen(fd, 1) == 0;
+        controlled(o, listens && connect_vsock(VMADDR_CID_LOCAL) == 0);
 }
 
 /* The port with this name, as "vportXpY"; and how many there are that should not be. New string or NULL. */
