@@ -220,9 +220,9 @@ PROTECTED_WAYS = {
     "rename onto it": lambda d, p: d.rename(p.at, "plain", p.at, ".envrc"),
     "rename onto it by a path": lambda d, p: d.rename(p.at, "evil/config", p.at, ".git/config"),
     "rename into the folder": lambda d, p: d.rename(p.at, "plain", d.walk(".git/hooks", p.at), "update"),
-    "rename it away": lambda d, p: d.rename(p.at, ".envrc", p.at, "sub/away"),
-    "rename its folder away": lambda d, p: d.rename(p.at, ".git", p.at, "sub/git", 0),
-    "rename a folder to such a name": lambda d, p: d.rename(p.at, "evil", p.at, "sub/.git"),
+    "rename it away": lambda d, p: d.rename(p.at, ".envrc", p.at, "away"),
+    "rename its folder away": lambda d, p: d.rename(p.at, ".git", p.at, "git", 0),
+    "rename a folder to such a name": lambda d, p: d.rename(p.at, "evil", d.lookup(p.at, "sub"), ".git"),
     "exchange": lambda d, p: d.rename(p.at, "plain", p.at, ".envrc", 2),
     "exchange folders": lambda d, p: d.rename(p.at, "evil", p.at, ".git", 2),
     "link to it": lambda d, p: write_node(d, d.link(p.at, "alias", d.lookup(p.at, ".envrc"))),
@@ -261,7 +261,7 @@ CHANGES = {
     "set the size": lambda d, p, at: d.setattr(d.lookup(at, "plain"), SIZE, size=1),
     "set the mode": lambda d, p, at: d.setattr(d.lookup(at, "plain"), MODE, mode=0o600),
     "link elsewhere": lambda d, p, at: write_node(d, d.link(p.at, "alias", d.lookup(at, "plain"))),
-    "rename elsewhere": lambda d, p, at: d.rename(at, "plain", p.at, "sub/taken"),
+    "rename elsewhere": lambda d, p, at: d.rename(at, "plain", p.at, "taken"),
 }
 
 
