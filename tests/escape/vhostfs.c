@@ -5,10 +5,6 @@
  * One line in, one line out. Numbers and bytes are hexadecimal; addresses are the guest's, RAM begins at 0.
  *   ask REQUEST SIZE [QUEUE]   puts the bytes into the queue (1), with room of SIZE for an answer
  *   ring QUEUE BYTES HEAD DESCRIPTOR...   puts the bytes at DATA and descriptors ADDRESS,LENGTH,FLAGS,NEXT at the ring's start
- *   put ADDRESS BYTES          writes memory
- *   message NUMBER BYTES [read BYTES|write]   says something to virtiofsd itself, with a pipe that it may read or write
- *   bytes                      what it wrote to that pipe
- *   cut SIZE                   makes the memory that virtiofsd has mapped that short
  * Answers: "answer BYTES", "gone" (virtiofsd has ended, or the thread of it that serves the rings), "error TEXT". */
 #include <dirent.h>
 #include <errno.h>
@@ -73,10 +69,9 @@ static struct {
         int sock, ram_fd;
         uint8_t *ram;
         struct queue queue[QUEUES];
-        int told; /* our end of the pipe that virtiofsd writes */
         const char *process;
         unsigned threads; /* that virtiofsd had at first */
-} d = { .sock = -1, .told = -1 };
+} d = { .sock = -1 };
 
 static _Noreturn void give_up(const char *what) {
         printf("error %s: %s\n", what, strerror(errno));
@@ -259,74 +254,11 @@ static void ring(void) {
         offer(q, head, 4096);
 }
 
-/* ---- beside the rings */
-
-/* An end of a pipe for virtiofsd: with bytes in it, which it may read, or one that it may write. */
-static int pipe_for_it(bool reads) {
-        static uint8_t fed[1 << 19];
-        int pair[2];
-        if (pipe2(pair, O_CLOEXEC) < 0)
-                give_up("a pipe");
-        (void)fcntl(pair[1], F_SETPIPE_SZ, 1 << 20);
-        if (!reads) {
-                close(d.told);
-                d.told = pair[0];
-                return pair[1];
-        }
-        size_t n = unhex(strtok(NULL, " \n"), fed, sizeof fed);
-        (void)!write(pair[1], fed, n);
-        close(pair[1]);
-        return pair[0];
-}
-
-static void message(void) {
-        static uint8_t body[4096];
-        struct message m;
-        uint32_t which = (uint32_t)number(strtok(NULL, " \n"));
-        uint32_t len = (uint32_t)unhex(strtok(NULL, " \n"), body, sizeof body);
-        const char *end = strtok(NULL, " \n");
-        int fd = end ? pipe_for_it(*end == 'r') : -1;
-        int r = say(which, WANTS_REPLY, body, len, fd) < 0 ? -1 : hear(&m);
-        if (r <= 0)
-                printf(r < 0 ? "gone\n" : "error no answer\n");
-        else
-                show(m.body, m.size);
-        if (fd >= 0)
-                close(fd);
-}
-
-/* All that virtiofsd writes, to the end. */
-static void bytes(void) {
-        static uint8_t got[1 << 20];
-        size_t n = 0;
-        struct pollfd p = { .fd = d.told, .events = POLLIN };
-        while (n < sizeof got && poll(&p, 1, PATIENCE_MS) > 0) {
-                ssize_t r = read(d.told, got + n, sizeof got - n);
-                if (r <= 0)
-                        break;
-                n += (size_t)r;
-        }
-        show(got, n);
-}
-
-static void put(void) {
-        uint64_t at = number(strtok(NULL, " \n"));
-        if (at < RAM)
-                unhex(strtok(NULL, " \n"), d.ram + at, RAM - at);
-        printf("answer \n");
-}
-
-static void cut(void) {
-        uint64_t size = number(strtok(NULL, " \n"));
-        printf(ftruncate(d.ram_fd, (off_t)size) < 0 ? "error cut\n" : "answer \n");
-}
-
 int main(int argc, char **argv) {
         static const struct {
                 const char *name;
                 void (*run)(void);
-        } commands[] = { { "ask", ask },         { "ring", ring },   { "put", put },
-                         { "message", message }, { "bytes", bytes }, { "cut", cut } };
+        } commands[] = { { "ask", ask }, { "ring", ring } };
         static char line[LINE_MAX_LEN];
         if (argc != 4)
                 return 2;
