@@ -40,6 +40,8 @@ struct share_daemon {
 int share_daemon_plan(struct share *s, const struct share_daemon *d, struct jail_plan **ret, struct nb_error *err);
 /** Descriptors virtiofsd holds now and its hard limit (from /proc/PID). Returns 0 or -errno. */
 int share_fd_use(pid_t virtiofsd, unsigned long *ret_held, unsigned long *ret_limit);
+/** Does it answer requests? A request that is none can end the thread that does, and the process stays. */
+bool share_answers(pid_t virtiofsd);
 /** What to do about that use: whether the guest must forget unused dentries now (WIRE_RECLAIM_DENTRIES, one request at a
  *  time), and in how many milliseconds to look again. Pure. */
 struct share_pressure {

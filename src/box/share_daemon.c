@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -26,6 +27,8 @@
 
 /* The guest is expected to look up no more files than this in a second; see share_fd_pressure(). */
 #define LOOKUPS_PER_SECOND 100000u
+#define WORKER "vring_worker" /* the thread of virtiofsd that answers the guest */
+#define COMM_MAX 64
 #define WATCH_MIN_MS 20u
 #define WATCH_MAX_MS 1000u
 
@@ -137,4 +140,18 @@ struct share_pressure share_fd_pressure(unsigned long held, unsigned long limit)
         else if (room / (LOOKUPS_PER_SECOND / 1000) > WATCH_MIN_MS)
                 p.next_ms = (unsigned)(room / (LOOKUPS_PER_SECOND / 1000));
         return p;
+}
+
+bool share_answers(pid_t virtiofsd) {
+        NB_AUTO_FREE char *path = nb_asprintf("/proc/%d/task", (int)virtiofsd);
+        DIR *dir = opendir(path);
+        bool found = false;
+        for (struct dirent *e; dir && !found && (e = readdir(dir));) {
+                NB_AUTO_FREE char *comm = nb_asprintf("%s/%s/comm", path, e->d_name);
+                NB_AUTO_FREE char *name = NULL;
+                found = nb_read_file(comm, COMM_MAX, &name, NULL) == 0 && strcmp(name, WORKER "\n") == 0;
+        }
+        if (dir)
+                closedir(dir);
+        return found;
 }

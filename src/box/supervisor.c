@@ -171,6 +171,7 @@ void super_ready(struct supervisor *s) {
         (void)event_del(s->end_timer);
         s->phase = SUPER_READY;
         s->ready_ms = nb_now_ms();
+        s->served = share_answers(s->child[CHILD_VIRTIOFSD].proc.pid);
         watch_send_time(s); /* SETUP told the time when QEMU started */
         super_phase_done(s, "guest");
         events_add(s->events, "box.up", manifest(s));

@@ -193,6 +193,8 @@ struct supervisor {
         unsigned settles; /* how often the judgement about the dead was put off */
         int clock_fd, place_fd;
         unsigned long ticks;
+        bool served;       /* virtiofsd answered when the guest got ready */
+        unsigned unserved; /* looks in a row at which it did not */
         uint64_t last_reclaim_ms;
         bool reclaiming; /* the guest has been asked and has not answered */
         struct memory_policy memory;

@@ -19,6 +19,7 @@
 #define TICK_MS 500
 #define TIME_EVERY_TICKS 60 /* the clock is sent this often even if nothing jumped */
 #define PLACE_EVERY_TICKS 10
+#define UNSERVED_TICKS 4
 #define SETTLE_MS 100           /* after a first death: others follow at once, and the cause is judged over all of them */
 #define SETTLES_MAX 50          /* while others must still follow */
 #define RECLAIM_GIVE_UP_MS 5000 /* a guest that has not answered is asked again */
@@ -207,6 +208,15 @@ static void on_descriptors(evutil_socket_t fd, short what, void *user) {
                         &(struct timeval){ .tv_sec = p.next_ms / 1000, .tv_usec = p.next_ms % 1000 * 1000 });
 }
 
+/* Not yet at the first look: at its own end, too, virtiofsd lets go of its threads before it is gone. */
+static void check_share(struct supervisor *s) {
+        bool alive = s->child[CHILD_QEMU].proc.pid > 0 && s->child[CHILD_VIRTIOFSD].proc.pid > 0 && !s->bye;
+        if (!s->served || !alive || share_answers(s->child[CHILD_VIRTIOFSD].proc.pid))
+                s->unserved = 0;
+        else if (++s->unserved == UNSERVED_TICKS)
+                super_end(s, EPROTO, "virtiofsd serves the mounts no more: it was sent a request that is none");
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *user) {
         (void)fd;
         (void)what;
@@ -218,6 +228,7 @@ static void on_tick(evutil_socket_t fd, short what, void *user) {
                 return;
         if (s->ticks % TIME_EVERY_TICKS == 0 && !s->paused)
                 watch_send_time(s);
+        check_share(s);
         memory_tick(s);
         room_tick(s);
 }

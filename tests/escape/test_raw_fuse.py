@@ -2,6 +2,7 @@
 raw_fuse.py): the jail, the filter and the guard are the box's own. What came of a request is read on the host. Each kind of request is
 also made where it is allowed: an ordinary name in the same box, or the same request in a box with protect: []."""
 import os
+import re
 import shutil
 import stat
 import struct
@@ -341,10 +342,22 @@ MALFORMED = {
 @pytest.mark.person("ordinary")
 @pytest.mark.parametrize("request_", MALFORMED)
 def test_what_is_no_request(place, request_):
-    """virtiofsd's thread may end of it: then the box's mounts are dead, and nothing else."""
+    """virtiofsd's thread may end of it: then the box does, and says why."""
     try:
         MALFORMED[request_](place.device, place.at)
     except (fuse.Gone, OSError):
         pass
     assert not place.changed()
-    assert harness.alive(place.box.supervisor()) and harness.alive(place.pids["conduit"])
+    assert harness.alive(place.pids["conduit"]) or not place.box.supervisor()
+    if not answers(place.pids["virtiofsd"]):
+        assert harness.wait_for(lambda: not place.box.supervisor(), 30)
+        assert re.search("virtiofsd (serves the mounts no more|ended|was killed)", place.box.events("box.down")[-1]["reason"])
+        place.device.gone = True
+
+
+def answers(virtiofsd):
+    """Is the thread there that reads the requests?"""
+    try:
+        return "vring_worker\n" in [open(f"/proc/{virtiofsd}/task/{task}/comm").read() for task in os.listdir(f"/proc/{virtiofsd}/task")]
+    except FileNotFoundError:
+        return False
