@@ -7,7 +7,6 @@ import io
 import json
 import os
 import subprocess
-import tarfile
 import time
 import zipfile
 
@@ -15,12 +14,13 @@ import pytest
 
 import harness
 import netlab
+import npm_registry
 
 # an image of its own for each person would only take time; the first test waits for it to be built
 pytestmark = [pytest.mark.person("root"), pytest.mark.timeout(2400)]
 
 SITE = "93.184.216.130"
-IMAGE = "image: {packages: [bind9-dnsutils, curl, git, iputils-ping, netcat-openbsd, nodejs, npm, openssh-client, openssl, python3-pip, " \
+IMAGE = "image: {packages: [bind9-dnsutils, curl, git, iputils-ping, make, netcat-openbsd, nodejs, npm, openssh-client, openssl, python3-pip, " \
         "python3-requests, python3-websocket]}"
 CONFIG = IMAGE + """
 machine: {cpus: 2, memory: 2G}
@@ -55,19 +55,23 @@ def make_git(lab):
 
 
 def make_npm(lab):
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-        for name, text in (("package.json", '{"name": "lab-package", "version": "1.0.0", "main": "main.js"}'), ("main.js", "module.exports = 'from npm'\n")):
-            info = tarfile.TarInfo(f"package/{name}")
-            info.size = len(text)
-            tar.addfile(info, io.BytesIO(text.encode()))
-    data = packed.getvalue()
-    publish(lab, "registry.npm.example", "files/lab-package-1.0.0.tgz", data)
-    version = {"name": "lab-package", "version": "1.0.0", "main": "main.js", "dist": {
-        "tarball": "https://registry.npm.example/files/lab-package-1.0.0.tgz",
-        "integrity": "sha512-" + base64.b64encode(hashlib.sha512(data).digest()).decode()}}
-    publish(lab, "registry.npm.example", "lab-package",
-            json.dumps({"name": "lab-package", "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": version}}))
+    publish_npm(lab, {"name": "lab-package", "main": "main.js"}, {"main.js": "module.exports = 'from npm'\n"})
+    publish_npm(lab, {"name": "lab-tool", "bin": {"lab-tool": "tool.js"}, "scripts": {"install": "echo installed >made"},
+                      "dependencies": {"lab-package": "1.0.0"}},
+                {"tool.js": "#!/usr/bin/env node\nconsole.log('tool, ' + require('lab-package'))\n"})
+    publish_npm(lab, {"name": "lab-tasks"}, {".vscode/tasks.json": "{}", ".envrc": "evil\n", "main.js": "\n"})
+
+
+def publish_npm(lab, manifest, files):
+    manifest = {"version": "1.0.0", **manifest}
+    packed = npm_registry.tarball({f"package/{name}": text for name, text in {"package.json": json.dumps(manifest), **files}.items()})
+    file = f"{manifest['name']}-1.0.0.tgz"
+    publish(lab, "registry.npm.example", f"files/{file}", packed)
+    version = {**manifest, "hasInstallScript": "scripts" in manifest, "dist": {
+        "tarball": f"https://registry.npm.example/files/{file}",
+        "integrity": "sha512-" + base64.b64encode(hashlib.sha512(packed).digest()).decode()}}
+    publish(lab, "registry.npm.example", manifest["name"],
+            json.dumps({"name": manifest["name"], "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": version}}))
 
 
 def make_wheel(lab):
@@ -159,10 +163,48 @@ def test_git_over_ssh(lab, client):
     assert len(lab.seen("ssh")) == before
 
 
+NPM = "export npm_config_registry=https://registry.npm.example/ npm_config_cafile=$CA npm_config_audit=false npm_config_fund=false " \
+      "npm_config_loglevel=error; "
+
+
 def test_npm_install(lab, client):
-    sh(client, "mkdir -p node && cd node && npm install --registry https://registry.npm.example/ --cafile $CA --no-audit --no-fund --loglevel error lab-package")
+    sh(client, NPM + "mkdir -p node && cd node && npm install lab-package")
     assert sh(client, "cd node && node -p 'require(\"lab-package\")'") == "from npm\n"
     assert lab.seen("http", host="registry.npm.example", target="/files/lab-package-1.0.0.tgz")
+
+
+def test_npm_in_a_protected_mount(client):
+    """Scripts of packages, commands and a clean reinstallation: what npm makes is not what is protected."""
+    assert sh(client, NPM + f"mkdir {client.work}/app && cd {client.work}/app && npm init -y >/dev/null && npm install --save lab-tool && "
+              "npx lab-tool && cat node_modules/lab-tool/made") == "tool, from npm\ninstalled\n"
+    assert os.path.exists(f"{client.work}/app/package-lock.json") and os.path.islink(f"{client.work}/app/node_modules/.bin/lab-tool")
+    assert sh(client, NPM + f"cd {client.work}/app && npm ci >/dev/null && npm exec lab-tool") == "tool, from npm\n"
+
+
+def test_npm_package_with_files_that_the_host_runs(client):
+    """npm fails as for any file that it cannot write, and takes back what it has unpacked; elsewhere it installs the package."""
+    where = f"{client.work}/tasks"
+    done = client.run(ENV.format(ro=client.ro) + NPM + f"mkdir {where} && cd {where} && npm init -y >/dev/null && npm install lab-tasks", timeout=240)
+    assert done.returncode != 0 and b"EPERM" in done.stderr, client.explain(done)
+    assert not os.path.exists(f"{where}/node_modules/lab-tasks/.envrc") and not os.path.exists(f"{where}/node_modules/lab-tasks/.vscode/tasks.json")
+    tried = {a["path"] for a in json.loads(client.nixbox("review", "--json").stdout)["attempts"]}
+    assert any(path.endswith(("/.envrc", "/.vscode/tasks.json")) for path in tried), tried
+    assert sh(client, NPM + "mkdir tasks && cd tasks && npm init -y >/dev/null && npm install lab-tasks >/dev/null && cat node_modules/lab-tasks/.envrc") == "evil\n"
+
+
+def test_make_in_a_protected_mount(client):
+    harness.make_folder(f"{client.work}/build", client.host.uid, client.host.gid)
+    harness.write(f"{client.work}/build/Makefile", "all: out/word\nout/%: %.in | out\n\ttr a-z A-Z <$< >$@\nout:\n\tmkdir out\nclean:\n\trm -r out\n")
+    harness.write(f"{client.work}/build/word.in", "made\n")
+    assert sh(client, f"cd {client.work}/build && make -s -j2 && cat out/word && make -s clean && make -s") == "MADE\n"
+    assert os.path.exists(f"{client.work}/build/out/word")
+
+
+def test_pip_in_a_protected_mount(client):
+    """A folder for packages, with what pip makes for itself."""
+    sh(client, f"cd {client.work} && pip install -q --root-user-action ignore --disable-pip-version-check --index-url https://index.pypi.example/simple/ "
+       "--cert $CA --target lib lab-thing")
+    assert sh(client, f"PYTHONPATH={client.work}/lib python3 -c 'import lab_thing; print(lab_thing.word)'") == "from pip\n"
 
 
 def test_pip(lab, client):

@@ -175,25 +175,34 @@ static void test_equal_events_are_counted(void **state) {
         (void)state;
 }
 
+/* Takes the lines that are there: how many events of a type were told, and how many were left out. */
+static unsigned take_told(struct world *w, const char *type, uint64_t *left_out) {
+        unsigned told = 0;
+        for (json_t *doc; (doc = line(w)); json_decref(doc)) {
+                const json_t *event = json_object_get(doc, "event");
+                *left_out += (uint64_t)json_integer_value(json_object_get(event, "count"));
+                told += strcmp(json_string_value(json_object_get(event, "type")), type) == 0;
+        }
+        return told;
+}
+
 static void test_floods_are_thinned_out(void **state) {
         struct world w;
         begin(&w);
         unsigned told = 0;
+        uint64_t left_out = 0, began = nb_now_ms();
         char name[64];
         for (unsigned i = 0; i < 20000; i++) {
                 snprintf(name, sizeof name, "n%u.example", i);
                 report_event(w.g.report, &(struct report_event){ .type = "dns", .host = name });
-                for (json_t *doc; (doc = line(&w)); told++)
-                        json_decref(doc);
+                told += take_told(&w, "dns", &left_out);
         }
-        assert_in_range(told, 400, 2000);
+        assert_in_range(told, 400, 2000 + (nb_now_ms() - began) / 10);
         /* other kinds are not hidden by it */
         report_event(w.g.report, &(struct report_event){ .type = "connect", .host = "a.example" });
-        expect(&w, "{\"event\":{\"type\":\"connect\",\"decision\":\"deny\",\"host\":\"a.example\"}}");
+        assert_int_equal(take_told(&w, "connect", &left_out), 1);
         ticks(&w, 1);
-        uint64_t left_out = 0;
-        for (json_t *doc; (doc = line(&w)); json_decref(doc))
-                left_out += (uint64_t)json_integer_value(json_object_get(json_object_get(doc, "event"), "count"));
+        (void)take_told(&w, "dns", &left_out);
         assert_int_equal(told + left_out, 20000);
         end(&w);
         (void)state;
