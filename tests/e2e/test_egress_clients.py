@@ -59,7 +59,7 @@ def make_npm(lab):
     publish_npm(lab, {"name": "lab-tool", "bin": {"lab-tool": "tool.js"}, "scripts": {"install": "echo installed >made"},
                       "dependencies": {"lab-package": "1.0.0"}},
                 {"tool.js": "#!/usr/bin/env node\nconsole.log('tool, ' + require('lab-package'))\n"})
-    publish_npm(lab, {"name": "lab-tasks"}, {".vscode/tasks.json": "{}", ".envrc": "evil\n", "main.js": "\n"})
+    publish_npm(lab, {"name": "lab-tasks"}, {".vscode/tasks.json": "{}", ".envrc": "evil\n", "main.js": "nothing\n"})
 
 
 def publish_npm(lab, manifest, files):
@@ -182,14 +182,15 @@ def test_npm_in_a_protected_mount(client):
 
 
 def test_npm_package_with_files_that_the_host_runs(client):
-    """npm fails as for any file that it cannot write, and takes back what it has unpacked; elsewhere it installs the package."""
+    """npm goes on without a file that it cannot unpack, and hardly says so; elsewhere it is unpacked like the others."""
     where = f"{client.work}/tasks"
-    done = client.run(ENV.format(ro=client.ro) + NPM + f"mkdir {where} && cd {where} && npm init -y >/dev/null && npm install lab-tasks", timeout=240)
-    assert done.returncode != 0 and b"EPERM" in done.stderr, client.explain(done)
-    assert not os.path.exists(f"{where}/node_modules/lab-tasks/.envrc") and not os.path.exists(f"{where}/node_modules/lab-tasks/.vscode/tasks.json")
+    install = "npm init -y >/dev/null && npm install lab-tasks >/dev/null && cat node_modules/lab-tasks/main.js"
+    assert sh(client, NPM + f"mkdir {where} && cd {where} && {install}") == "nothing\n"
+    assert sorted(os.listdir(f"{where}/node_modules/lab-tasks")) in (["main.js", "package.json"], [".vscode", "main.js", "package.json"])
+    assert not os.path.exists(f"{where}/node_modules/lab-tasks/.vscode/tasks.json")
     tried = {a["path"] for a in json.loads(client.nixbox("review", "--json").stdout)["attempts"]}
-    assert any(path.endswith(("/.envrc", "/.vscode/tasks.json")) for path in tried), tried
-    assert sh(client, NPM + "mkdir tasks && cd tasks && npm init -y >/dev/null && npm install lab-tasks >/dev/null && cat node_modules/lab-tasks/.envrc") == "evil\n"
+    assert any(path.endswith("/.envrc") for path in tried) and any(path.endswith("/.vscode/tasks.json") for path in tried), tried
+    assert sh(client, NPM + f"mkdir tasks && cd tasks && {install} node_modules/lab-tasks/.envrc") == "nothing\nevil\n"
 
 
 def test_make_in_a_protected_mount(client):
