@@ -1,6 +1,8 @@
 /* Fuzz target: what a client's first bytes say, whatever protocol they are of. However they are cut, the verdict is the same,
- * also where bytes that may yet become anything pass early; a connection that nothing is denied to is never refused. The first
+ * also where bytes that may yet become anything pass early, but that of those only so many may pass: then a cut one can be
+ * refused where the whole is not, never the other way round. A connection that nothing is denied to is never refused. The first
  * byte says what kind of connection it is, the second where to cut. */
+#include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,6 +80,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 abort();
         for (size_t i = 0; i < NB_ARRAY_LEN(steps); i++) {
                 struct outcome cut = feed(data + 2, size - 2, steps[i], kind);
+                if (kind & 8 && size - 2 > LOOK_PASSED_MAX && whole.code == 0 && cut.code == -EPROTO)
+                        continue;
                 if (cut.code != whole.code || (!(kind & 8) && cut.passed != whole.passed && (kind & 3) != 3))
                         abort();
         }
