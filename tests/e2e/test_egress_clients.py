@@ -175,7 +175,7 @@ def test_npm_install(lab, client):
 
 def test_npm_in_a_protected_mount(client):
     """Scripts of packages, commands and a clean reinstallation: what npm makes is not what is protected."""
-    assert sh(client, NPM + f"mkdir {client.work}/app && cd {client.work}/app && npm init -y >/dev/null && npm install --save lab-tool && "
+    assert sh(client, NPM + f"mkdir {client.work}/app && cd {client.work}/app && npm init -y >/dev/null && npm install --save lab-tool >/dev/null && "
               "npx lab-tool && cat node_modules/lab-tool/made") == "tool, from npm\ninstalled\n"
     assert os.path.exists(f"{client.work}/app/package-lock.json") and os.path.islink(f"{client.work}/app/node_modules/.bin/lab-tool")
     assert sh(client, NPM + f"cd {client.work}/app && npm ci >/dev/null && npm exec lab-tool") == "tool, from npm\n"

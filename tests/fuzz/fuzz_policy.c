@@ -1,10 +1,12 @@
 /* Fuzz target: rules made from the input, and questions to them, answered once more by a slow oracle that looks at every rule
  * with nothing but what policy.h says. With a first byte of 0xff, rules as words; 0xfe, a policy as JSON: what was read must,
  * written again, read the same. */
+#include <netinet/in.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/mem.h"
 #include "policy/policy.h"
@@ -67,7 +69,12 @@ static struct addr take_address(struct input *in) {
                                              "2002:a01:203::",
                                              "fe80::1",
                                              "::ffff:8.8.8.8",
-                                             "255.255.255.255" };
+                                             "255.255.255.255",
+                                             "64:ff9b:1::10.1.2.3",
+                                             "::10.1.2.3",
+                                             "::ffff:0:10.1.2.3",
+                                             "2001:0:808:808::f5fe:fdfc",
+                                             "2a00::5efe:10.1.2.3" };
         struct addr a;
         uint8_t n = next(in);
         must(addr_parse(texts[n % NB_ARRAY_LEN(texts)], &a) == 0);
@@ -182,6 +189,19 @@ static void check_name(const struct policy *p, const char *name) {
         must(!policy_exact(p, name) || d.allow);
         NB_AUTO_FREE char *why = policy_explain(&d, name, 0), *line = policy_suggest(&d, name, 0);
         must(*why && (!d.allow || !*line));
+}
+
+/* As the kernel takes addresses, and back. */
+static void check_kernels_form(const struct addr *a, uint16_t port) {
+        struct sockaddr_storage form;
+        struct addr b;
+        uint16_t again = 0;
+        must(addr_to_sockaddr(a, port, &form) ==
+             (a->family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6)));
+        must(addr_from_sockaddr((struct sockaddr *)&form, &b, &again) == 0 && addr_equal(a, &b) && again == port);
+        form.ss_family = AF_UNIX;
+        must(addr_from_sockaddr((struct sockaddr *)&form, &b, &again) < 0);
+        must(*addr_kind_name(addr_kind(a)));
 }
 
 static bool slow_bits(const struct addr *a, const struct addr_range *r) {
@@ -318,6 +338,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 uint8_t n = next(&in);
                 uint16_t port = ports[n % NB_ARRAY_LEN(ports)];
                 check_name(p, name);
+                check_kernels_form(&a, port);
                 check_address(p, &a, port, n & 64);
                 check_result(p, name, &a, port, n & 128);
         }

@@ -1,5 +1,5 @@
 /* Fuzz target: paths against the default patterns and one made of the input, by what must hold between a path, its folder and
- * its other spellings. */
+ * its other spellings; and an owner's list that the pattern is put on and taken out of again. */
 #include <ctype.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -33,12 +33,33 @@ static void check_path(const struct protect *p, const char *path) {
         must((is & ~protect_match(p, deeper, NULL) & (PROTECT_IS | PROTECT_LEADS)) == 0);
 }
 
+static size_t count(char *const *list, const char *text) {
+        size_t n = 0;
+        for (; list && *list; list++)
+                n += strcasecmp(*list, text) == 0;
+        return n;
+}
+
+static void check_list(char *pattern) {
+        static char usual[] = PROTECT_DEFAULT;
+        if (pattern[0] == '!' || strcmp(pattern, usual) == 0)
+                return;
+        NB_AUTO_FREE char *out = nb_asprintf("!%s", pattern);
+        NB_AUTO_STRV char **with = NULL, **without = NULL, **none = NULL;
+        NB_AUTO_ERROR err = { 0 };
+        must(protect_resolve((char *[]){ usual, pattern, pattern, NULL }, &with, NULL) == 0);
+        must(protect_resolve((char *[]){ pattern, usual, out, NULL }, &without, NULL) == 0);
+        must(count(with, pattern) == 1 && count(without, pattern) == 0);
+        must(protect_resolve((char *[]){ out, NULL }, &none, &err) < 0 && err.what && !none);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         const uint8_t *end = memchr(data, '\n', size);
         if (!end || memchr(data, 0, size))
                 return 0;
         NB_AUTO_FREE char *pattern = nb_strndup((const char *)data, (size_t)(end - data));
         NB_AUTO_FREE char *path = nb_strndup((const char *)end + 1, size - (size_t)(end + 1 - data));
+        check_list(pattern);
         struct protect *p = NULL;
         char *own[] = { pattern, NULL };
         must(protect_new((char *const *)protect_defaults(), &p, NULL) == 0);
