@@ -2,7 +2,7 @@
 real ones.
 
     clock = Clock(host)     clock.host: the same person with a nixbox to which the time is what clock.set(SECONDS) says: off by so much
-    disk = Disk(path, lab)  a file system of some megabytes at a folder; disk.fill(), disk.empty()"""
+    disk = Disk(path, uid, gid, lab)  a file system of some megabytes at a folder; disk.fill(), disk.empty()"""
 import copy
 import ctypes
 import errno
@@ -14,8 +14,8 @@ import subprocess
 import harness
 
 BUILD = os.environ.get("NIXBOX_TEST_BUILD", f"{harness.ROOT}/build")
-AT_FDCWD, AT_EMPTY_PATH, CLONE_NEWNS = -100, 0x1000, 0x00020000
-OPEN_TREE, MOVE_MOUNT, OPEN_TREE_CLONE, MOVE_MOUNT_F_EMPTY_PATH = 428, 429, 1, 4
+AT_FDCWD, CLONE_NEWNS = -100, 0x00020000
+SETNS, OPEN_TREE, MOVE_MOUNT, OPEN_TREE_CLONE, MOVE_MOUNT_F_EMPTY_PATH = 308, 428, 429, 1, 4
 
 
 class Clock:
@@ -58,7 +58,7 @@ class Disk:
         pid = os.fork()
         if pid == 0:
             try:
-                call(308, space, CLONE_NEWNS)  # setns
+                call(SETNS, space, CLONE_NEWNS)
                 call(MOVE_MOUNT, tree, b"", AT_FDCWD, path.encode(), MOVE_MOUNT_F_EMPTY_PATH)
                 os._exit(0)
             finally:
