@@ -9,6 +9,7 @@ import os
 import queue
 import subprocess
 import tempfile
+import textwrap
 import threading
 import time
 
@@ -17,7 +18,8 @@ BUILD = os.environ.get("NIXBOX_TEST_BUILD", f"{os.path.dirname(HERE)}/build")
 PEER = f"{BUILD}/tests/load/load-peer"
 NAMES = {"a.example": "93.184.216.34", "b.example": "93.184.216.35", "c.example": "93.184.216.36",
          "private.example": "10.1.2.3", "mixed.example": "93.184.216.34 10.1.2.3", "metadata.example": "169.254.169.254"}
-WAIT = 20
+PATIENCE = 30  # seconds of a program in the guest's place before it takes an answer for lost
+WAIT = 60  # seconds for what is sure to happen, on the busiest of machines
 
 
 def wait_for(what, seconds=WAIT):
@@ -127,8 +129,8 @@ class Stage:
         return [l["event"] for l in self.lines if "event" in l and all(l["event"].get(k) == v for k, v in match.items())]
 
     def event(self, **match):
-        """Waits for the event; it has to be the only one of its kind."""
-        found = wait_for(lambda: self.events(**match))
+        """Waits for the event; it has to be the only one of its kind. A connection's is the one at its end."""
+        found = wait_for(lambda: [e for e in self.events(**match) if e["type"] != "connect" or e["decision"] == "deny" or "bytes_up" in e])
         assert len(found) == 1, (match, self.lines)
         return found[0]
 
@@ -142,12 +144,31 @@ class Stage:
                                 text=True, **popen)
 
     def python(self, code, seconds=WAIT):
-        """Runs code in the guest's place; what it assigned to `result`, and the seconds it took."""
+        """Runs code in the guest's place; what it assigned to `result`."""
         prelude = "import json, socket, ssl, sys, time\n"
         p = self.guest("python3", "-c", prelude + code + "\nprint(json.dumps(result))", stdout=subprocess.PIPE)
         out, _ = p.communicate(timeout=seconds)
         assert p.returncode == 0, out
         return json.loads(out)
+
+    def connected(self, name, port, then):
+        """Python code that runs `then` with a connection as s; where it is reset at any moment, result is "ConnectionResetError"."""
+        return f"""
+def get(n=65536):
+    try: return s.recv(n).decode("latin-1")
+    except ConnectionError as e: return type(e).__name__
+    except TimeoutError: return "timeout"
+def all():
+    text = ""
+    while True:
+        more = get()
+        if more in ("", "ConnectionResetError", "timeout"): return [text, more]
+        text += more
+try:
+    s = socket.create_connection(("{self.names[name]}", {port}), {PATIENCE})
+{textwrap.indent(then, "    ")}
+except ConnectionError as e: result = type(e).__name__
+"""
 
     def peer(self, *args):
         """One of load-peer's clients, to its end."""

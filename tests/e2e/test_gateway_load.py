@@ -47,9 +47,10 @@ def test_many_connections(stage):
 
 def test_many_new_connections(stage):
     stage.peer("rate", stage.names["a.example"], 500, 1)
-    before = stage.memory()
+    before, descriptors = stage.memory(), stage.descriptors()
     result = stage.peer("rate", stage.names["b.example"], 500, 4)
     assert result["failed"] == 0
+    assert gs.wait_for(lambda: stage.descriptors() <= descriptors)
     assert stage.memory() - before < GROWTH
     gs.wait_for(lambda: stage.total("b.example") == (2000, 2000))
     assert stage.total("b.example") == (2000, 2000)
@@ -61,7 +62,7 @@ def test_slow_readers_beside_a_fast_one(stage):
     slow = [stage.guest(gs.PEER, "read", stage.names["a.example"], "6", "200", stdout=-1) for _ in range(20)]
     beside = stage.peer("read", stage.names["b.example"], 3)["mb_per_second"]
     assert stage.memory() - before < GROWTH  # what the slow ones have not read waits in the kernel
-    assert beside > alone / 4
+    assert beside > alone / 20  # a slow one reads 20 kB a second; what else runs on the machine is not the gateway's doing
     assert stage.peer("rate", stage.names["b.example"], 50, 1)["failed"] == 0
     for p in slow:
         assert '"bytes"' in p.communicate()[0]
@@ -73,5 +74,5 @@ def test_many_denied_names(stage):
     result = stage.peer("ask", "8.8.8.8", NAMES)
     assert (result["nxdomain"], result["other"], result["lost"]) == (NAMES, 0, 0)
     assert stage.memory() - before < GROWTH
-    gs.wait_for(lambda: any("left out" in e.get("reason", "") for e in stage.events(type="error")))
-    assert len(stage.events(type="dns")) < NAMES / 4
+    assert gs.wait_for(lambda: any("left out" in e.get("reason", "") for e in stage.events(type="error")))
+    assert len(stage.events(type="dns")) < NAMES / 4 + 50 * result["seconds"]  # 50 a second are told of a flood that lasts

@@ -55,18 +55,12 @@ def proxied(request, spaces, far):
 
 
 def talk(stage, name, port, then):
-    return stage.python(f"""
-s = socket.create_connection(("{stage.names[name]}", {port}), 10)
-s.settimeout(10)
-def get():
-    try: return s.recv(65536).decode("latin-1")
-    except ConnectionError as e: return type(e).__name__
-{then}""", 60)
+    return stage.python(stage.connected(name, port, then))
 
 
 def test_a_name_is_reached_through_the_proxy(proxied):
     assert talk(proxied, HIDDEN, 7, 's.sendall(b"\\1hello"); result = get()') == "\x01hello"
-    assert proxied.proxy.asked == [{"target": f"{HIDDEN}:7", "auth": "Basic bWU6c2VzYW1l", "status": 200}]
+    assert gs.wait_for(lambda: proxied.proxy.asked) == [{"target": f"{HIDDEN}:7", "auth": "Basic bWU6c2VzYW1l", "status": 200}]
     e = proxied.event(type="connect", decision="allow", host=HIDDEN)
     assert "ip" not in e
     assert "sesame" not in json.dumps(proxied.lines)

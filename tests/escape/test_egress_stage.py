@@ -31,7 +31,7 @@ DRESSES = {
 }
 TALK = """
 s = socket.create_connection(("{address}", 8080), 10)
-s.settimeout(3)
+s.settimeout({wait})
 try:
     s.sendall({first!r})
     time.sleep(0.7)
@@ -50,10 +50,12 @@ def test_a_request_in_a_dress_is_still_one(stage, far, dress):
     method = "" if dress.endswith("method") else "GET"
     for host in ("evil.example", "a.example"):
         text = request.format(method, host).lstrip("" if dress.endswith("method") else " ")
-        stage.python(TALK.format(address=stage.names["a.example"], first=first, then=text.encode() + request.format("GET", host).encode()))
-    assert gs.wait_for(lambda: far.seen, 3) or dress != "nothing"
+        then = text.encode() + request.format("GET", host).encode()
+        stage.python(TALK.format(address=stage.names["a.example"], first=first, then=then, wait=3))
+    assert gs.wait_for(lambda: far.seen, gs.WAIT if dress == "nothing" else 3) or dress != "nothing"
     assert not [s for s in far.seen if "evil" in s["got"] + s["last"]], far.seen
-    control = stage.python(TALK.format(address=stage.names["a.example"], first=b"GET /control HTTP/1.1\r\n", then=b"Host: a.example:8080\r\n\r\n"))
+    control = stage.python(TALK.format(address=stage.names["a.example"], first=b"GET /control HTTP/1.1\r\n",
+                                       then=b"Host: a.example:8080\r\n\r\n", wait=gs.PATIENCE))
     assert "served GET /control" in control
 
 
