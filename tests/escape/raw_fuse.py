@@ -151,6 +151,10 @@ class Device:
     def write(self, node, handle, data, offset=0, how=0, flags=0):
         return struct.unpack_from("<I", self.must(WRITE, node, struct.pack("<QQIIQII", handle, offset, len(data), how, 0, flags, 0) + data))[0]
 
+    def copy(self, node, handle, to, to_handle, size):
+        body = struct.pack("<QQQQQQQ", handle, 0, to, to_handle, 0, size, 0)
+        return struct.unpack_from("<I", self.must(COPY_FILE_RANGE, node, body))[0]
+
     def setattr(self, node, valid, handle=0, size=0, mode=0, uid=0, gid=0, time=0):
         body = struct.pack("<IIQQQQQQIIIIIIII", valid, 0, handle, size, 0, time, time, time, 0, 0, 0, mode, 0, uid, gid, 0)
         self.must(SETATTR, node, body)

@@ -1,7 +1,9 @@
 """Requests that no Linux kernel sends, to the virtiofsd of a running box, from the place of a QEMU that was taken over (vhostfs.c,
 raw_fuse.py): the jail, the filter and the guard are the box's own. What came of a request is read on the host. Each kind of request is
 also made where it is allowed: an ordinary name in the same box, or the same request in a box with protect: []."""
+import errno
 import os
+import random
 import re
 import shutil
 import stat
@@ -311,9 +313,13 @@ def test_a_handle_for_reading(place):
     assert refused(d.write, node, reading, b"EVIL")
     assert refused(d.must, fuse.FALLOCATE, node, struct.pack("<QQQII", reading, 0, 99, 0, 0))
     assert refused(d.setattr, node, SIZE | HANDLE, reading, size=0)
+    other = d.lookup(place.at, "sub/file")
+    source = d.open(other, os.O_RDONLY)
+    assert refused(d.copy, other, source, node, reading, 3)
     assert not place.changed()
+    assert d.copy(other, source, node, writing, 3) == 3 and d.read(node, reading) == b"subin"
     d.write(node, writing, b"more")
-    assert place.changed()
+    assert d.read(node, reading) == b"moren"
 
 
 @pytest.mark.parametrize("handle", [1 << 20, (1 << 63) - 1, (1 << 64) - 1])
@@ -329,6 +335,131 @@ def test_an_attribute(place):
     for attribute in ("user.x", "security.capability", "trusted.overlay.opaque"):
         assert refused(place.device.must, fuse.SETXATTR, node, struct.pack("<II", 1, 0) + attribute.encode() + b"\0x")
     assert not place.changed()
+
+
+# ---------------------------------------------------------------------------------------------------------- operations it has not
+ABSENT = {"tmpfile": fuse.TMPFILE, "ioctl": fuse.IOCTL, "map": fuse.SETUPMAPPING, "unmap": fuse.REMOVEMAPPING, "poll": fuse.POLL, "bmap": fuse.BMAP,
+          "statx": fuse.STATX, "none": 0, "notify": 41, "beyond": 53, "far beyond": 0xffffffff, "cuse": 4096, "swapped": 1 << 24}
+
+
+@pytest.mark.parametrize("operation", ABSENT)
+def test_an_operation_that_it_has_not(place, operation):
+    d = place.device
+    node = d.lookup(place.at, "plain")
+    for at, handle in ((node, d.open(node, os.O_RDWR)), (place.at, d.open(place.at, os.O_RDONLY, fuse.OPENDIR)), (fuse.ROOT, 0)):
+        for body in (struct.pack("<QQQQQQ", handle, 0, 4096, 3, 0, 0) + b".envrc\0", struct.pack("<IIII", os.O_RDWR, 0o644, 0, 0) + b".envrc\0"):
+            assert d.call(ABSENT[operation], at, body)[0] in (errno.ENOSYS, errno.EOPNOTSUPP)
+    assert not place.changed() and d.read(node, d.open(node, os.O_RDONLY)) == b"plain"
+
+
+# ---------------------------------------------------------------------------------------------------------- whatever comes to mind
+SEEDS = [int(s) for s in os.environ.get("NIXBOX_RAW_SEEDS", "1 2 3 4").split()]
+REQUESTS = 3000
+NAMELESS = [fuse.GETATTR, fuse.SETATTR, fuse.READLINK, fuse.OPEN, fuse.READ, fuse.STATFS, fuse.RELEASE, fuse.FSYNC, fuse.LISTXATTR,
+            fuse.FLUSH, fuse.OPENDIR, fuse.READDIR, fuse.RELEASEDIR, fuse.GETLK, fuse.SETLK, fuse.ACCESS, fuse.INTERRUPT, fuse.FALLOCATE,
+            fuse.READDIRPLUS, fuse.LSEEK, fuse.COPY_FILE_RANGE, fuse.SYNCFS]
+WORDS = [*NAMES.values(), *OWNERS, *PROTECTED, "x", "y", "sub", "evil", "sub/.git", "config", "hooks", ".git/config.lock", "x" * 255]
+
+
+class Random:
+    """Requests at random: most in the shape of real ones, with the nodes and handles that came back."""
+
+    def __init__(self, place, seed):
+        self.r, self.d, self.ok = random.Random(seed), place.device, 0
+        self.folders, self.files, self.handles = [place.at] * 4 + [place.ro, fuse.ROOT], [], [0]
+        for path in OWNERS:
+            self.folders.append(place.device.walk(os.path.dirname(path), place.at) if "/" in path else place.at)
+            self.files.append(place.device.walk(path, place.at))
+
+    def often(self, likely, rare):
+        return likely() if self.r.random() < 0.85 else rare()
+
+    def number(self):
+        return self.r.choice([0, 1, 2, 7, 1 << 20, (1 << 31) - 1, 1 << 32, (1 << 64) - 1, self.r.getrandbits(64)])
+
+    def any_node(self):
+        return self.r.choice([*self.folders, *self.files, self.number()])
+
+    def folder(self):
+        return self.often(lambda: self.r.choice(self.folders), self.any_node)
+
+    def file(self):
+        return self.often(lambda: self.r.choice(self.files), self.any_node)
+
+    def few(self):
+        return struct.pack("<Q", self.r.choice([*self.handles, self.number()]))
+
+    def word(self):
+        return self.often(lambda: self.r.choice(WORDS), lambda: bytes(self.r.choices(range(1, 256), k=self.r.randrange(1, 300))) + b"\0")
+
+    def flags(self):
+        access = self.often(lambda: self.r.choice([os.O_RDONLY, os.O_RDWR]), lambda: self.r.getrandbits(25))
+        return access | self.r.choice([0, 0, os.O_CREAT, os.O_TRUNC, os.O_APPEND])
+
+    def mode(self):
+        return self.often(lambda: self.r.choice([0o644, 0o755, 0o777]), lambda: self.r.getrandbits(12))
+
+    def kind(self):
+        rare = [0, stat.S_IFDIR, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFLNK, stat.S_IFSOCK]
+        return self.often(lambda: stat.S_IFREG, lambda: self.r.choice(rare))
+
+    def step(self):
+        r, d = self.r, self.d
+        handle, data = r.choice(self.handles), r.randbytes(r.randrange(64))
+        how = {
+            "find": lambda: r.choice([self.folders, self.files]).append(d.lookup(self.folder(), self.word())),
+            "create": lambda: self.made(*d.create(self.folder(), self.word(), self.mode(), self.flags() | os.O_CREAT)),
+            "open": lambda: self.handles.append(d.open(self.file(), self.flags())),
+            "open folder": lambda: self.handles.append(d.open(self.folder(), self.flags(), fuse.OPENDIR)),
+            "mkdir": lambda: self.folders.append(d.mkdir(self.folder(), self.word(), self.mode())),
+            "mknod": lambda: self.files.append(d.mknod(self.folder(), self.word(), self.kind() | self.mode(), 1 << 8 | 3)),
+            "symlink": lambda: self.files.append(d.symlink(self.folder(), self.word(), self.word())),
+            "link": lambda: d.link(self.folder(), self.word(), self.file()),
+            "rename": lambda: d.rename(self.folder(), self.word(), self.folder(), self.word(), r.choice([None, 0, 1, 2, 4, 7])),
+            "remove": lambda: r.choice([d.unlink, d.rmdir])(self.folder(), self.word()),
+            "write": lambda: d.write(self.file(), handle, data, r.choice([0, 3, 1 << 20]), flags=self.flags()),
+            "read": lambda: d.read(self.file(), handle),
+            "set": lambda: d.setattr(self.file(), self.often(lambda: r.choice([SIZE, MODE, HANDLE | SIZE]), lambda: r.getrandbits(11)), handle,
+                                     r.choice([0, 9, 1 << 20]), self.mode(), r.getrandbits(16), r.getrandbits(16)),
+            "copy": lambda: d.copy(self.file(), handle, self.file(), r.choice(self.handles), 9),
+            "attribute": lambda: d.must(fuse.SETXATTR, self.file(), struct.pack("<II", 1, 0) + fuse.name(r.choice(["user.x", "security.capability"])) + b"x"),
+            "numbers": lambda: d.must(r.choice(NAMELESS), self.any_node(), self.few() + self.few() + self.few() + r.randbytes(128)),
+        }
+        try:
+            r.choice(list(how.values()))()
+            self.ok += 1
+        except OSError:
+            pass
+
+    def made(self, node, handle):
+        self.files.append(node)
+        self.handles.append(handle)
+
+
+def what_the_host_runs(folder):
+    """The files of a folder that are protected, with all that counts of them; not the empty folders and files of such names."""
+    return {(path, os.path.basename(path) != "config" and mode, text) for path, (mode, *_, text) in picture(folder).items()
+            if text and re.search("(^|/)([.]envrc|[.]vscode/.*|[.]git|[.]git/config|[.]git/hooks/.*)$", path)}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_requests_at_random(places, seed):
+    """Where nothing is protected, such requests change what the host runs sooner or later."""
+    for place in places:
+        place.ready()
+        before = what_the_host_runs(place.folder)
+        requests = Random(place, seed)
+        for _ in range(REQUESTS):
+            requests.step()
+        assert requests.ok > REQUESTS / 20 and place.changed()
+        around = place.around()
+        del around["work"], place.outside["work"]  # sub/.. is the mount itself, which may be changed
+        assert around == place.outside
+        after = what_the_host_runs(place.folder)
+        assert bool(after - before) != place.box.config_protects
+        if place.box.config_protects:  # a config with nothing but plain settings may be removed
+            assert {path for path, *_ in before - after} <= {".git/config"}
+        place.clear()
 
 
 # ---------------------------------------------------------------------------------------------------------- what is no request at all
