@@ -23,44 +23,55 @@ network:
 
 @pytest.fixture
 def box(lab, make_lab_box):
+    zones(lab)
+    return make_lab_box(CONFIG, name="live")
+
+
+@pytest.fixture(scope="module")
+def shared(lab, make_lab_boxes):
+    """For tests that each change the rules of another name, or none."""
+    zones(lab)
+    return make_lab_boxes(CONFIG, name="shared")
+
+
+def zones(lab):
     for name, address in ADDRESS.items():
         lab.zone(name, A=[address])
-    return make_lab_box(CONFIG, name="live")
 
 
 def fetch(box, url):
     return box.run(f"curl -sS -m 60 {url}")
 
 
-def test_allow_and_deny_count_at_once(lab, box):
+def test_allow_and_deny_count_at_once(lab, shared):
     mark = lab.mark()
-    assert b"site=one.example" in fetch(box, "http://one.example/").stdout
-    assert fetch(box, "http://three.example/").returncode == 6, "the name does not exist"
-    assert box.nixbox("why", "three.example").returncode == 1
+    assert b"site=one.example" in fetch(shared, "http://one.example/").stdout
+    assert fetch(shared, "http://three.example/").returncode == 6, "the name does not exist"
+    assert shared.nixbox("why", "three.example").returncode == 1
     assert not lab.dns_queries("three.example", after=mark)
-    done = box.nixbox("allow", "three.example")
+    done = shared.nixbox("allow", "three.example")
     assert done.returncode == 0 and b"three.example is allowed" in done.stderr and done.stdout == b""
-    assert b"site=three.example" in fetch(box, "http://three.example/").stdout
-    why = json.loads(box.nixbox("why", "--json", "three.example:443").stdout)
+    assert b"site=three.example" in fetch(shared, "http://three.example/").stdout
+    why = json.loads(shared.nixbox("why", "--json", "three.example:443").stdout)
     assert why["allow"] and why["running"] and why["origin"] == "nixbox allow"
-    assert box.nixbox("deny", "three.example").returncode == 0
-    assert fetch(box, "http://three.example/").returncode == 6
-    assert box.nixbox("why", "three.example").returncode == 1
-    assert "three.example" not in open(f"{box.folder}/nixbox.yaml").read()
-    assert harness.wait_for(lambda: [e for e in box.events("policy") if "three.example" in json.dumps(e)])
+    assert shared.nixbox("deny", "three.example").returncode == 0
+    assert fetch(shared, "http://three.example/").returncode == 6
+    assert shared.nixbox("why", "three.example").returncode == 1
+    assert "three.example" not in open(f"{shared.folder}/nixbox.yaml").read()
+    assert harness.wait_for(lambda: [e for e in shared.events("policy") if "three.example" in json.dumps(e)])
 
 
-def test_denial_closes_what_is_open(lab, box):
+def test_denial_closes_what_is_open(lab, shared):
     command = "exec 3<>/dev/tcp/two.example/22; head -c 4 <&3; echo; cat <&3; echo over"
-    other = box.host.popen([box.host.bin, "run", command], cwd=box.folder, stderr=subprocess.DEVNULL)
+    other = shared.host.popen([shared.host.bin, "run", command], cwd=shared.folder, stderr=subprocess.DEVNULL)
     assert other.stdout.readline() == b"SSH-\n", "the connection is open"
-    done = box.nixbox("deny", "two.example:443")
+    done = shared.nixbox("deny", "two.example:443")
     assert done.returncode == 0
     netlab.settle(1)
     assert other.poll() is None, "another port of the same host is not meant"
-    assert box.nixbox("deny", "--json", "two.example").returncode == 0
+    assert shared.nixbox("deny", "--json", "two.example").returncode == 0
     assert other.communicate(timeout=60)[0].endswith(b"over\n")
-    allowed = box.nixbox("allow", "two.example")
+    allowed = shared.nixbox("allow", "two.example")
     assert allowed.returncode == 0
 
 
@@ -130,12 +141,12 @@ def test_published_port(lab, box):
     server.join(60)
 
 
-def test_names_come_from_the_router_alone(lab, box):
-    assert box.sh("cat /etc/resolv.conf").splitlines()[0] == "nameserver 198.19.255.253"
-    assert ":" not in box.sh("grep -v '^#' /etc/hosts") and "localhost" in box.sh("cat /etc/hosts")
-    assert box.sh("cat /proc/net/if_inet6 2>/dev/null || echo none") == "none"
-    assert len(box.sh("ls /sys/class/net").split()) == 2
-    assert box.run("getent hosts localhost").stdout.split()[0] == b"127.0.0.1"
+def test_names_come_from_the_router_alone(shared):
+    assert shared.sh("cat /etc/resolv.conf").splitlines()[0] == "nameserver 198.19.255.253"
+    assert ":" not in shared.sh("grep -v '^#' /etc/hosts") and "localhost" in shared.sh("cat /etc/hosts")
+    assert shared.sh("cat /proc/net/if_inet6 2>/dev/null || echo none") == "none"
+    assert len(shared.sh("ls /sys/class/net").split()) == 2
+    assert shared.run("getent hosts localhost").stdout.split()[0] == b"127.0.0.1"
 
 
 def test_without_a_network_names_fail_at_once(make_lab_box):
