@@ -162,8 +162,11 @@ class Scene:
 
     def events(self, decision=None, **match):
         """Events about the network; for tests that there are some, which are waited for."""
-        return harness.wait_for(lambda: [e for e in self.box.events() if e["type"] in ("dns", "connect", "http") and decision in (None, e.get("decision"))
-                                         and all(e.get(k) == v for k, v in match.items())], TOLD)
+        def found():
+            return [e for e in self.box.events() if e["type"] in ("dns", "connect", "http") and decision in (None, e.get("decision"))
+                    and all(e.get(k) == v for k, v in match.items())]
+
+        return harness.wait_for(found, TOLD)
 
     def denied(self, **match):
         return self.events("deny", **match)
