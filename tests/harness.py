@@ -413,7 +413,7 @@ class Box:
         if not os.path.exists(path):
             return []
         with open(path) as f:
-            all_events = [json.loads(line) for line in f]
+            all_events = [json.loads(line) for line in f if line.endswith("\n")]  # the last one may be on its way
         return [e for e in all_events if type is None or e["type"] == type]
 
     def supervisor(self):

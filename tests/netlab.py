@@ -20,6 +20,7 @@ import harness
 
 SERVE = f"{os.path.dirname(os.path.abspath(__file__))}/netlab_serve.py"
 ROUTER, LAN, HOST = "10.77.0.1", "10.77.0.9", "10.77.0.2"
+LATE = ("end", "broken")  # records of how a connection ended, long after all else that is known of it
 OWN_PUBLIC = "45.45.45.2"  # of the host, in a network of public addresses; .9 is its neighbour there
 
 
@@ -70,11 +71,12 @@ class Lab:
 
     def seen(self, kind=None, after=0, **match):
         """What reached a server: each record is a dict with kind (tcp, tls, http, data, udp, ssh, websocket, proxy, …), to, port,
-        source, place ("internet" or "host"), sni, and more by kind. `match` picks by equal fields."""
-        return [r for r in self.records(after) if (kind is None or r["kind"] == kind)
+        source, place ("internet" or "host"), sni, and more by kind. `match` picks by equal fields. That a connection ended is
+        not something that arrived: it may be told after the mark about one from before it."""
+        return [r for r in self.records(after) if (r["kind"] == kind if kind else r["kind"] not in LATE)
                 and all(r.get(k) == v for k, v in match.items())]
 
-    def wait_seen(self, kind, seconds=5, **match):
+    def wait_seen(self, kind, seconds=30, **match):
         return harness.wait_for(lambda: self.seen(kind, **match), seconds)
 
     def dns_queries(self, name=None, after=0, below=None):

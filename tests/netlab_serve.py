@@ -35,6 +35,7 @@ CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 IP_PKTINFO, IPV6_RECVPKTINFO, IPV6_PKTINFO, IPV6_FREEBIND = 8, 49, 50, 78
 ETH_P_ALL, PACKET_OUTGOING = 3, 4
+SO_RCVBUFFORCE = 33
 PR_SET_PDEATHSIG = 1
 
 ROUTER, LAN, HOST = "10.77.0.1", "10.77.0.9", "10.77.0.2"
@@ -205,8 +206,8 @@ class Capture:
         self.records = records
         self.lock = threading.Lock()
         self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 16 << 20)  # or frames are lost while this process has no CPU
         self.socket.bind(("inet0", ETH_P_ALL))
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 << 20)
         thread(self.loop)
 
     def loop(self):
@@ -333,9 +334,9 @@ esac
 class Connection:
     """One accepted connection: where it went, and what was said on it."""
 
-    def __init__(self, lab, sock, place):
+    def __init__(self, lab, sock, source, place):
         self.lab, self.sock, self.place = lab, sock, place
-        to, source = sock.getsockname(), sock.getpeername()
+        to = sock.getsockname()  # unlike the peer's, also known of a connection that was reset already
         self.to, self.port, self.source, self.sni = plain(to[0]), to[1], plain(source[0]), None
         self.buffer = b""
 
@@ -583,8 +584,7 @@ class Lab:
     def accept(self, s, place):
         while True:
             try:
-                sock, _ = s.accept()
-                thread(Connection(self, sock, place).serve)
+                thread(Connection(self, *s.accept(), place).serve)
             except OSError:
                 pass
 

@@ -16,7 +16,8 @@ import packets
 
 PROGRAM = f"{os.environ.get('NIXBOX_TEST_BUILD', f'{harness.ROOT}/build')}/tests/escape/escape-netprobe"
 QUIET = 1500  # ms of silence after which an answer counts as complete
-SETTLE = 2.5  # seconds: events that repeat are told together, at most so late
+SETTLE = 1  # seconds in which what was sent without an answer has arrived, before tests say that something did not
+TOLD = 30  # seconds within which an event is told: those that repeat wait for each other, and the host may be busy
 
 
 class Result:
@@ -75,18 +76,18 @@ class Probes:
         self.lines[name] = " ".join(str(w) for w in words)
 
     def talk(self, name, host, port, *steps):
-        """A TCP connection. Steps: bytes are sent, then what is there is read; text as netprobe.c has it ("r500", "w100", "e")."""
+        """A TCP connection. Steps: bytes are sent, then the answer is read; text as netprobe.c has it ("r500", "w100", "e")."""
         words = []
         for step in steps:
-            words += [f"s{step.hex()}", f"r{QUIET}"] if isinstance(step, bytes) else [step]
+            words += [f"s{step.hex()}", f"a{QUIET}"] if isinstance(step, bytes) else [step]
         self.add(name, "talk", host, port, *words)
 
-    def ask(self, name, server, message, via="udp", port=53, ms=4000):
+    def ask(self, name, server, message, via="udp", port=53, ms=15000):
         self.add(name, "ask", server, port, via, message.hex(), ms)
         if via == "tcp":
             self.framed.add(name)
 
-    def datagram(self, name, host, port, payload, ms=2000):
+    def datagram(self, name, host, port, payload, ms=15000):
         self.add(name, "datagram", host, port, payload.hex(), ms)
 
     def echo(self, name, address, ms=2000):
@@ -139,7 +140,7 @@ class Scene:
         return {tuple(v for k, v in f.items() if k != "count"): f["count"] for f in self.lab.frames()}
 
     def run(self):
-        """Carries out the probes that were added, and waits until what they caused has arrived and was told."""
+        """Carries out the probes that were added, and waits until what they caused has arrived."""
         self.results.update(self.probes.run())
         self.probes = Probes(self.box)
         time.sleep(SETTLE)
@@ -160,9 +161,12 @@ class Scene:
             tuple(v for k, v in f.items() if k != "count"), 0)]
 
     def events(self, decision=None, **match):
-        """Events about the network."""
-        return [e for e in self.box.events() if e["type"] in ("dns", "connect", "http") and decision in (None, e.get("decision"))
-                and all(e.get(k) == v for k, v in match.items())]
+        """Events about the network; for tests that there are some, which are waited for."""
+        def found():
+            return [e for e in self.box.events() if e["type"] in ("dns", "connect", "http") and decision in (None, e.get("decision"))
+                    and all(e.get(k) == v for k, v in match.items())]
+
+        return harness.wait_for(found, TOLD)
 
     def denied(self, **match):
         return self.events("deny", **match)

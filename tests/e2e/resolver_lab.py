@@ -31,9 +31,7 @@ def answer(query):
     return query[:2] + struct.pack(">HHHHH", 0x8180 | (0 if known else 3), 1, len(records), 0, 0) + question + body
 
 
-def name_server(address):
-    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    s.bind((address, 53))
+def name_server(s, address):
     while True:
         query, peer = s.recvfrom(2000)
         servers.append(address)
@@ -59,7 +57,7 @@ def parse(message):
 
 def setup():
     for name, text in (("hosts", "127.0.0.1 localhost\n93.184.216.99 hosts.example\n"),
-                       ("resolv.conf", "nameserver 127.0.0.1\nsearch corp.example example\noptions timeout:1 attempts:1 ndots:3\n"),
+                       ("resolv.conf", "nameserver 127.0.0.1\nsearch corp.example example\noptions timeout:12 attempts:1 ndots:3\n"),
                        ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n")):
         with open(f"{FOLDER}/{name}", "w", encoding="ascii") as f:
             f.write(text)
@@ -68,7 +66,9 @@ def setup():
     for line in ("link set lo up", "addr add 10.9.8.1/24 dev lo"):
         subprocess.run(["ip", *line.split()], check=True)
     for address in ("127.0.0.1", "127.0.0.2"):
-        threading.Thread(target=name_server, args=(address,), daemon=True).start()
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        s.bind((address, 53))
+        threading.Thread(target=name_server, args=(s, address), daemon=True).start()
 
 
 def receive(near, links):
@@ -82,7 +82,7 @@ def receive(near, links):
 def main():
     setup()
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    near.settimeout(20)
+    near.settimeout(60)
     for fd, to in ((far.fileno(), 30), (os.open("/dev/null", os.O_RDWR), 31)):
         os.dup2(fd, to)
     shell = 'exec 3<&30 4>&31; exec "$0" resolver 64999'
@@ -109,7 +109,7 @@ def main():
             result = {**receive(near, links), "asked": list(asked), "servers": list(servers), "links": len(links)}
         print(json.dumps(result), flush=True)
     near.close()
-    print(json.dumps(process.wait(20)), flush=True)
+    print(json.dumps(process.wait(60)), flush=True)
 
 
 main()

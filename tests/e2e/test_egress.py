@@ -35,7 +35,7 @@ mounts: [{{source: ./work, write: true}}, {{source: ./ro}}]
 NAMES = ["allowed", "upload", "late", "saved", "open-http", "open-tls", "stays", "again", "denied", "half", "direct"]
 SERVER = """cd /tmp && echo from the box >page
 setsid python3 -m http.server %d </dev/null >/dev/null 2>&1 &
-for i in $(seq 100); do curl -s -o /dev/null http://127.0.0.1:%d/page && exit; sleep 0.1; done; exit 1"""
+for i in $(seq 300); do curl -s -o /dev/null http://127.0.0.1:%d/page && exit; sleep 0.1; done; exit 1"""
 
 
 def zones(lab):
@@ -53,12 +53,12 @@ def live(lab, make_lab_boxes):
 
 def fetch(box, url, *options):
     """Status of an HTTP request from inside, "000" without an answer."""
-    return box.run(["curl", "-sS", "-m", "20", "-o", "/dev/null", "-w", "%{http_code}", *options, url]).stdout.decode()
+    return box.run(["curl", "-sS", "-m", "60", "-o", "/dev/null", "-w", "%{http_code}", *options, url]).stdout.decode()
 
 
 def outside(host, url):
     """The same at the host."""
-    return host.command(["curl", "-sS", "-m", "10", url]).stdout.decode()
+    return host.command(["curl", "-sS", "-m", "60", url]).stdout.decode()
 
 
 # ---------------------------------------------------------------------------------------------------------- rules
@@ -85,15 +85,15 @@ def test_deny_closes_open_connections(lab, live):
     for name in ("open-http", "open-tls", "stays"):
         assert harness.wait_for(lambda: os.path.exists(f"{live.work}/{name}"), 60), name
     assert live.nixbox("deny", "open-http.example", "open-tls.example").returncode == 0
-    netlab.settle()
     harness.write(f"{live.work}/go", "")
     results = p.finish()
     assert "path=/second" in results["stays"].text, "the control"
     assert "path=/first" in results["open-http"].text and "path=/second" not in results["open-http"].text, results["open-http"]
     assert results["open-http"].end in ("ECONNRESET", "eof", "EPIPE") and results["open-tls"].end in ("ECONNRESET", "eof")
     assert {r["host"] for r in lab.seen("http", after, target="/second")} == {"stays.example"}
+    after = lab.mark()
     assert fetch(live, "http://open-http.example/third") == "000" and not lab.seen("http", after, target="/third")
-    assert not lab.dns_queries("open-http.example", lab.mark())
+    assert not lab.dns_queries("open-http.example", after)
 
 
 def test_a_denied_port_closes_connections_to_that_port_only(lab, live):
@@ -142,20 +142,24 @@ def test_why(live):
 def test_events(live):
     fetch(live, "http://denied.example/events")
     fetch(live, "http://allowed.example/events")
-    lines = harness.wait_for(lambda: [line for line in live.nixbox("events").stdout.decode().splitlines() if "allowed.example:80" in line], 10)
+
+    def ended():  # a connection may be told about while it is open, too
+        records = [json.loads(line) for line in live.nixbox("events", "--json").stdout.splitlines()]
+        return [r for r in records if r["type"] == "connect" and r.get("host") == "allowed.example" and r.get("bytes_down", 0) > 0]
+
+    told = harness.wait_for(ended, 30)
+    assert told and told[-1]["bytes_up"] > 0 and told[-1]["ms"] >= 0 and told[-1]["ip"] == SITE and told[-1]["rule"]
+    lines = [line for line in live.nixbox("events").stdout.decode().splitlines() if "allowed.example:80" in line]
     assert any(" connect " in line and " allow " in line for line in lines), lines
     denied = live.nixbox("events", "--denied").stdout.decode()
     assert "denied.example" in denied and "no rule allows it" in denied and " allow " not in denied
-    records = [json.loads(line) for line in live.nixbox("events", "--json").stdout.splitlines()]
-    ended = [r for r in records if r["type"] == "connect" and r.get("host") == "allowed.example" and r.get("bytes_down", 0) > 0]
-    assert ended and ended[-1]["bytes_up"] > 0 and ended[-1]["ms"] >= 0 and ended[-1]["ip"] == SITE and ended[-1]["rule"]
 
 
 def test_events_as_they_happen(live):
     follower = live.host.popen([live.host.bin, "events", "-f", "--denied"], cwd=live.folder)
     try:
         fetch(live, "http://follow.denied.example/")
-        end = time.monotonic() + 15
+        end = time.monotonic() + 60
         while time.monotonic() < end:
             line = follower.stdout.readline().decode()
             if "follow.denied.example" in line:
@@ -173,7 +177,7 @@ def test_totals(live):
     def total():
         return [d for d in live.status()["destinations"] if d["host"] == "allowed.example" and d["down"] >= 3000000]
 
-    assert harness.wait_for(total, 10), live.status()
+    assert harness.wait_for(total, 30), live.status()
 
 
 def test_a_limit(lab, live):
@@ -182,7 +186,7 @@ def test_a_limit(lab, live):
     p.talk("small", "upload.example", 80, get("upload.example", "/small", "Content-Length: 5", method="POST") + b"hello")
     assert "path=/small" in p.run()["small"].text, "the control"
     p = Probes(live)
-    p.talk("large", "upload.example", 80, "s" + get("upload.example", "/large", "Content-Length: 900000", method="POST").hex(), "b900000", "r5000")
+    p.talk("large", "upload.example", 80, "s" + get("upload.example", "/large", "Content-Length: 900000", method="POST").hex(), "b900000", "a1500")
     large = p.run()["large"]
     assert "200 OK" not in large.text and large.end in ("ECONNRESET", "EPIPE", "eof"), large
     assert not lab.seen("http", after, target="/large")
@@ -191,7 +195,7 @@ def test_a_limit(lab, live):
     later = p.run()["later"]
     assert "path=/later" not in later.text and not lab.seen("http", after, target="/later"), later
     assert harness.wait_for(lambda: [e for e in live.events("connect") + live.events("http") if e.get("host") == "upload.example"
-                                     and "limit" in e.get("reason", "")], 10)
+                                     and "limit" in e.get("reason", "")], 30)
     assert fetch(live, "http://allowed.example/") == "200"
 
 
@@ -202,7 +206,7 @@ def test_a_published_port(lab, live):
     assert outside(live.host, f"http://{netlab.HOST}:18080/page") == ""
 
     def from_internet(url):
-        argv = ["nsenter", f"--net=/proc/{lab.process.pid}/ns/net", "curl", "-sS", "-m", "5", url]
+        argv = ["nsenter", f"--net=/proc/{lab.process.pid}/ns/net", "curl", "-sS", "-m", "60", url]
         return subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False).stdout.decode()
 
     assert f"ip={netlab.HOST}" in from_internet(f"http://{netlab.HOST}:8088/"), "the control"
@@ -230,7 +234,7 @@ def test_a_port_that_is_taken(live):
 
 def test_nobody_listens_behind_a_published_port(live):
     assert live.nixbox("port", "3999:3999").returncode == 0
-    done = live.host.command(["curl", "-sS", "-m", "10", "http://127.0.0.1:3999/"])
+    done = live.host.command(["curl", "-sS", "-m", "60", "http://127.0.0.1:3999/"])
     assert done.returncode not in (0, 28), "refused, and not by a time-out"
 
 

@@ -264,4 +264,4 @@ def test_ping_and_nc(client):
     sh(client, "ping -n -c 1 -W 20 8.8.8.8", ok=False)
     sh(client, "nc -w 20 8.8.8.8 443 </dev/null", ok=False)
     sh(client, "nc -w 20 site.example 22 </dev/null | grep SSH", ok=False)
-    assert "SSH-2.0" in sh(client, "nc -w 5 git.example 22 </dev/null; true")
+    assert "SSH-2.0" in sh(client, "echo nonsense | nc -w 60 git.example 22; true")

@@ -5,6 +5,7 @@
  * for each when it is over. HOST is an address, or a name that is asked for first (then "at=ADDRESS" is told). Bytes are hex.
  *   talk HOST PORT STEP...          connects by TCP; tells "connect=ok" or the error, and "ms=" it took; then the steps:
  *        sHEX send   bN send N bytes   rMS read until nothing came for MS   wMS wait   e end of sending
+ *        aMS wait for an answer, however long a busy host takes, then read as r does
  *        tPATH make a file   fPATH wait until there is a file
  *      tells "r=HEX" for each read, "b=N" for what could be sent, "end=eof" or the error where the connection ended
  *   ask HOST PORT udp|tcp HEX MS    a query for a name; tells "r=HEX" or "end=ERROR"
@@ -13,7 +14,8 @@
  *   raw PROTOCOL ADDRESS HEX        an IPv4 packet of any protocol
  *   frame HEX [MS]                  an Ethernet frame as it is, after MS
  *   listen MS                       tells "frame=HEX" for what arrives on the card
- *   overlap ADDRESS PORT MS OFFSET:HEX...   connects, then sends these segments by hand; tells "r=HEX" */
+ *   overlap ADDRESS PORT MS OFFSET:HEX...   connects, then sends these segments by hand; tells "r=HEX" of what came within MS,
+ *                                           or until it was over */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -41,6 +43,9 @@
 #define TOLD_MAX 2048 /* bytes of an answer that are told */
 #define CONNECT_MS 15000
 #define FILE_MS 120000
+#define ANSWER_MS 30000
+#define OVERLAP_QUIET_MS 1500
+#define ASK_QUIET_MS 1500
 #define NAME_SERVER "198.19.255.253"
 #define GATEWAY_MAC \
         { 0x02, 0x6e, 0x62, 0, 0, 0x01 }
@@ -181,11 +186,11 @@ static size_t send_all(int fd, const uint8_t *bytes, size_t n, int *ret_code) {
 }
 
 /* False when the connection is over. */
-static bool read_until_quiet(FILE *out, int fd, int ms) {
+static bool read_until_quiet(FILE *out, int fd, int first_ms, int ms) {
         static uint8_t bytes[BYTES_MAX];
         size_t n = 0;
         int code = -1;
-        for (struct pollfd p = { .fd = fd, .events = POLLIN }; code < 0 && poll(&p, 1, ms) > 0;) {
+        for (struct pollfd p = { .fd = fd, .events = POLLIN }; code < 0 && poll(&p, 1, n ? ms : first_ms) > 0;) {
                 uint8_t spill[BYTES_MAX];
                 ssize_t k = recv(fd, spill, sizeof spill, 0);
                 code = k > 0 ? -1 : k == 0 ? 0 : errno;
@@ -216,7 +221,8 @@ static bool step(FILE *out, int fd, const char *s) {
                 fprintf(out, " b=%zu", sent);
                 break;
         }
-        case 'r': return read_until_quiet(out, fd, atoi(s + 1));
+        case 'r': return read_until_quiet(out, fd, atoi(s + 1), atoi(s + 1));
+        case 'a': return read_until_quiet(out, fd, ANSWER_MS, atoi(s + 1));
         case 'w': usleep((unsigned)atoi(s + 1) * 1000u); break;
         case 'e': (void)shutdown(fd, SHUT_WR); break;
         case 't': close(open(s + 1, O_WRONLY | O_CREAT | O_CLOEXEC, 0644)); break;
@@ -286,7 +292,7 @@ static void do_ask(FILE *out, char **words) {
         if (code)
                 tell_end(out, code);
         else
-                (void)read_until_quiet(out, fd, atoi(words[4]));
+                (void)read_until_quiet(out, fd, atoi(words[4]), ASK_QUIET_MS);
         close(fd);
 }
 
@@ -445,6 +451,8 @@ static void hear_segments(FILE *out, struct by_hand *c, int ms) {
                 size_t from = 34u + (size_t)(frame[46] >> 4) * 4u, until = 14u + ((size_t)frame[16] << 8 | frame[17]);
                 for (size_t i = from; i < until && i < (size_t)n && total < sizeof heard; i++)
                         heard[total++] = frame[i];
+                if (total > 0 && end > now_ms() + OVERLAP_QUIET_MS)
+                        end = now_ms() + OVERLAP_QUIET_MS;
                 if (frame[47] & 4)
                         fprintf(out, " reset=1");
         }

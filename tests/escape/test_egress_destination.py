@@ -81,12 +81,12 @@ network:
 {"".join(f"    - {name}.bad.example{chr(10)}" for name in FORBIDDEN)}
 mounts: [{{source: ./work, write: true}}, {{source: ./ro}}]
 """
-FOLLOW = "curl -sS -m 10 -L -o /dev/null -w '%{http_code}' http://allowed.example/redirect?to="
+FOLLOW = "curl -sS -m 60 -L -o /dev/null -w '%{http_code}' http://allowed.example/redirect?to="
 SPELL = """
 import socket, sys
 for host in sys.argv[1:]:
     try:
-        socket.create_connection((host, 80), 5).close()
+        socket.create_connection((host, 80), 30).close()
         print(host, "connected")
     except OSError as e:
         print(host, type(e).__name__, e)
@@ -118,13 +118,11 @@ def probe_names(p):
     p.talk("below", "a.b.wild.example", 80, packets.get("a.b.wild.example", "/below"))
     p.talk("v6", "v6.example", 80, packets.get("v6.example", "/v6"))
     p.talk("port", "db.example", 5432, b"hello\n")
-    p.talk("wrong-port", "db.example", 80, packets.get("db.example", "/wrong-port"))
-    p.talk("wrong-port-tls", "db.example", 443, packets.client_hello("db.example"))
-    p.talk("wrong-port-late", "allowed.example", 22, "r3000")
+    p.talk("wrong-port-late", "allowed.example", 22, "r30000")
     p.talk("mixed", "mixed.example", 80, packets.get("mixed.example", "/mixed"))
     p.talk("intern", "intern.example", 80, packets.get("intern.example", "/intern"))
     p.talk("range", "10.9.0.5", 80, packets.get("10.9.0.5", "/range"))
-    p.talk("range-port", "10.9.0.5", 22, "r3000")
+    p.talk("range-port", "10.9.0.5", 22, "r30000")
     for name in ("internloop", "internmeta"):
         p.talk(name, f"{name}.example", 80, packets.get(f"{name}.example", "/private"))
     for name in ("denied.example", "evilwild.example", "wild.example", "allowed.example.evil.example", "notallowed.example", "example"):
@@ -136,11 +134,17 @@ def probe_names(p):
     p.ask("even", "8.8.8.8", packets.query("allowed.example"))
 
 
+def probe_wrong_ports(p, number):
+    """More than once: a client that says nothing within a second is refused without a word."""
+    p.talk(f"wrong-port/{number}", "db.example", 80, packets.get("db.example", "/wrong-port"))
+    p.talk(f"wrong-port-tls/{number}", "db.example", 443, packets.client_hello("db.example"))
+
+
 def probe_addresses(p):
     for address in DIRECT:
         p.talk(f"http/{address}", address, 80, packets.get("allowed.example", f"/direct-{address}"))
         p.talk(f"tls/{address}", address, 443, packets.client_hello("allowed.example"))
-        p.talk(f"ssh/{address}", address, 22, "r3000")  # longer than the gateway waits for a word
+        p.talk(f"ssh/{address}", address, 22, "r30000")  # longer than the gateway waits for a word
         p.talk(f"host/{address}", address, 8088, packets.get("allowed.example", f"/host-{address}"))
         p.talk(f"any/{address}", address, 81, packets.get("allowed.example", f"/any-{address}"))
     for address in OWN:
@@ -153,8 +157,10 @@ def scene(lab, make_lab_boxes):
     zones(lab)
     s = Scene(lab, make_lab_boxes(CONFIG, name="dest"))
     probe_names(s.probes)
+    probe_wrong_ports(s.probes, 1)
     s.run()
     probe_addresses(s.probes)
+    probe_wrong_ports(s.probes, 2)
     s.at = s.box.sh("getent ahostsv4 allowed.example | head -1 | cut -d' ' -f1")  # what the name has inside
     s.probes.talk("fronting-http", s.at, 80, packets.get("denied.example", "/fronting"))
     s.probes.talk("fronting-http-allowed", s.at, 80, packets.get("other.example", "/fronting-allowed"))
@@ -196,8 +202,9 @@ def test_a_name_that_has_only_ipv6_is_reached(scene):
 def test_a_port_of_its_own(scene):
     assert scene["port"].data == b"hello\n", scene["port"]
     assert scene.seen("data", port=5432, to="93.184.216.37")
-    assert scene["wrong-port"].text.startswith("HTTP/1.1 403") and "nixbox allow" in scene["wrong-port"].text
-    assert packets.is_alert(scene["wrong-port-tls"].data)
+    plain, tls = ([scene[f"{kind}/{number}"] for number in (1, 2)] for kind in ("wrong-port", "wrong-port-tls"))
+    assert any(r.text.startswith("HTTP/1.1 403") and "nixbox allow" in r.text for r in plain) and "200 OK" not in plain[0].text + plain[1].text, plain
+    assert any(packets.is_alert(r.data) for r in tls) and not any(packets.is_server_hello(r.data) for r in tls), tls
     assert scene["wrong-port-late"].connect != "ok" or scene["wrong-port-late"].end == "ECONNRESET"
     assert not [r for r in scene.seen() if r.get("to") == "93.184.216.37" and r["port"] != 5432]
     assert not scene.seen("ssh")
@@ -219,9 +226,9 @@ def test_an_address_without_a_name(scene, address):
         r = scene[f"{probe}/{address}"]
         no_name = address == "198.18.200.200"  # among the addresses that names have: the gateway says that this one has none
         assert r.refused or no_name and r.end in ("ECONNRESET", "eof") and "200 OK" not in r.text, (probe, r)
-        assert r.ms < 3000, "it must fail fast"
+        assert r.ms < 10000, "it must fail, not by a time-out"
     assert not [r for r in scene.seen("http") if r["target"] in (f"/direct-{address}", f"/host-{address}")]
-    assert scene.denied(type="connect", ip=address) or address.startswith("198.1") or address.startswith("224"), scene.denied(type="connect")
+    assert address.startswith(("198.1", "224")) or scene.denied(type="connect", ip=address), scene.denied(type="connect")
     if address not in (PUBLIC, "169.254.169.254"):  # others lead there, too
         assert not [r for r in scene.reached(address) if r.get("port") in (22, 443, 8088)]
 

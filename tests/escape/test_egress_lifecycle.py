@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 
 import pytest
 
@@ -87,21 +86,21 @@ def test_with_leftovers_of_a_killed_box(lab, make_lab_box):
     children = [pid for pid in box.processes()]
     os.kill(box.supervisor(), signal.SIGKILL)
     for pid in children:
-        assert harness.wait_for(lambda: not harness.alive(pid), 5), "the gateway ends with its supervisor"
+        assert harness.wait_for(lambda: not harness.alive(pid), 30), "the gateway ends with its supervisor"
     box.up()
     tried = Tried(lab, box, "leftover")
     tried.holds()
-    assert box.run(["curl", "-sS", "-m", "9", "http://late.example/leftover-late"]).returncode != 0
+    assert box.run(["curl", "-sS", "-m", "60", "http://late.example/leftover-late"]).returncode != 0
     assert not lab.seen("http", target="/leftover-late"), "what was allowed while the box ran ends with it"
 
 
 def test_a_second_box(lab, make_lab_box):
     one = make_lab_box(CONFIG)
     two = make_lab_box(CONFIG.replace("allowed.example", "second.example"))
-    one.sh("cd /tmp && (setsid python3 -m http.server 8000 </dev/null >/dev/null 2>&1 &) && sleep 0.1")
+    one.sh("cd /tmp && (setsid python3 -m http.server 8000 </dev/null >/dev/null 2>&1 &)\n"
+           "for i in $(seq 300); do curl -s -o /dev/null http://127.0.0.1:8000/ && exit; sleep 0.1; done; exit 1")
     assert one.nixbox("port", "18081:8000").returncode == 0
-    page = ["curl", "-sS", "-m", "5", "http://127.0.0.1:18081/"]
-    assert harness.wait_for(lambda: one.host.command(page).returncode == 0, 30, 1), "the control: the host can reach it"
+    assert one.host.command(["curl", "-sS", "-m", "60", "http://127.0.0.1:18081/"]).returncode == 0, "the control: the host can reach it"
     Tried(lab, one, "one").holds()
     s = Tried(lab, two, "two", run=False)
     for name, address, port in (("guest", packets.GUEST, 8000), ("gateway", packets.GATEWAY, 18081), ("host", netlab.HOST, 18081),
@@ -154,7 +153,7 @@ def test_a_failed_set_up_starts_nothing(lab, make_lab_box, what):
     start = f"mount --bind /dev/null {path} && cd {box.folder} && exec setpriv --reuid {host.uid} --regid {host.gid} --clear-groups -- " \
             f"{host.bin} up --accept"
     done = subprocess.run(lab.enter(["unshare", "--mount", "sh", "-c", start], box.folder, 0, 0), env=host.env, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60, check=False)
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120, check=False)
     assert done.returncode == 125 and b"nixbox:" in done.stderr, box.explain(done)
     assert box.supervisor() is None and not box.processes() and not box.events("box.up")
     box.up()  # the control
@@ -174,18 +173,18 @@ def test_when_the_gateway_dies(lab, make_lab_box):
         s.probes.start()
         assert harness.wait_for(lambda: os.path.exists(f"{box.work}/open{number}"), 60)
         os.kill(gateway(box, role), signal.SIGKILL)
-        assert harness.wait_for(lambda: len(restarts(box)) == number, 15), box.events()[-5:]
+        assert harness.wait_for(lambda: len(restarts(box)) == number, 60), box.events()[-5:]
         harness.write(f"{box.work}/go{number}", "")
         cut = s.probes.finish()["open"]
         assert "path=/open" in cut.text and cut.end in ("ECONNRESET", "EPIPE", "eof"), "an open connection does not live on"
         assert not s.seen("http", target="/too-late")
         Tried(lab, box, f"gone{number}").holds()
         assert box.sh("getent ahostsv4 late.example | head -1") == address, "names keep their addresses"
-        assert box.run(["curl", "-sS", "-m", "9", "http://late.example/"]).returncode == 0, "what was allowed stays allowed"
+        assert box.run(["curl", "-sS", "-m", "60", "http://late.example/"]).returncode == 0, "what was allowed stays allowed"
         assert box.nixbox("why", "leads-home.example").returncode == 1, "what was denied stays denied"
     pids = list(box.processes())
     os.kill(gateway(box), signal.SIGKILL)
-    assert harness.wait_for(lambda: not any(harness.alive(p) for p in pids), 20), "the fourth time the box ends"
+    assert harness.wait_for(lambda: not any(harness.alive(p) for p in pids), 60), "the fourth time the box ends"
     assert "gateway" in box.events("box.down")[-1]["reason"]
 
 
@@ -201,7 +200,6 @@ def test_nothing_gets_past_a_gateway_that_stands_still(lab, make_lab_box):
         assert still["address"].connect == "ECONNREFUSED", "the kernel refuses what has nowhere to go"
     finally:
         os.kill(pid, signal.SIGCONT)
-    time.sleep(1)
     assert Tried(lab, box, "after")["allowed"].text.startswith("HTTP/1.1 200")
 
 
@@ -209,8 +207,8 @@ def test_a_denial_does_not_depend_on_a_gateway_that_stands_still(lab, make_lab_b
     box = make_lab_box(CONFIG)
     Tried(lab, box, "yes").holds()
     os.kill(gateway(box), signal.SIGSTOP)
-    assert box.nixbox("deny", "allowed.example", timeout=60).returncode == 0
-    assert harness.wait_for(lambda: len(restarts(box)) == 1, 15), "one that does not do as it is told is replaced"
+    assert box.nixbox("deny", "allowed.example", timeout=120).returncode == 0
+    assert harness.wait_for(lambda: len(restarts(box)) == 1, 60), "one that does not do as it is told is replaced"
     Tried(lab, box, "no").holds(allowed=False)
 
 

@@ -46,7 +46,7 @@ def scene(lab, make_lab_boxes):
         p.datagram(f"quic/{a}", a, 443, b"quic")
         p.datagram(f"ntp/{a}", a, 123, b"ntp")
         p.echo(f"echo/{a}", a)
-    p.talk("ssh", "site.example", 22, "r3000")
+    p.talk("ssh", "site.example", 22, "a500")
     p.talk("odd-port", "site.example", 5000, b"\0hello\n")
     p.talk("allowed-range", "10.0.0.85", 80, packets.get("10.0.0.85", "/allowed-range"))
     p.talk("allowed-range-port", "10.0.0.85", 443, packets.client_hello("x.example"))
