@@ -30,7 +30,7 @@ class Lab:
         os.chmod(self.folder, 0o755)
         for name in ("dev", "etc", "www", "git"):
             os.makedirs(f"{self.folder}/{name}")
-        harness.write(f"{self.folder}/etc/resolv.conf", f"nameserver {ROUTER}\noptions timeout:1 attempts:2\n")
+        harness.write(f"{self.folder}/etc/resolv.conf", f"nameserver {ROUTER}\noptions timeout:4 attempts:2\n")
         harness.write(f"{self.folder}/etc/nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n")
         harness.write(f"{self.folder}/etc/hosts", f"127.0.0.1 localhost\n{LAN} printer.lan.example\n")
         self.process = subprocess.Popen(["/usr/bin/python3", "-I", SERVE, self.folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
