@@ -25,7 +25,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BASE_ENV = "NIXBOX_E2E_BASE"
 PR_SET_CHILD_SUBREAPER = 36
-TIMEOUT = 120  # of one nixbox command
+TIMEOUT = 200  # of one nixbox command, in seconds, on the busiest of machines
 helpers = set()  # processes of the tests themselves, which are nobody's leftovers
 
 DEFAULT_CONFIG = """\
@@ -192,7 +192,7 @@ def alive(pid):
     return bool(entry) and entry[1] != "Z"
 
 
-def wait_for(what, seconds=10, step=0.05):
+def wait_for(what, seconds=30, step=0.05):
     """Calls `what` until it returns something true; returns that, or the last value when time is over."""
     end = time.monotonic() + seconds
     while True:
@@ -489,10 +489,10 @@ class Box:
         if self.supervisor() or os.path.isdir(self.runtime):
             self._remember()
             try:
-                done = self.nixbox("down", timeout=60)
+                done = self.nixbox("down", timeout=100)
             except AssertionError as e:
                 done = subprocess.CompletedProcess(["down"], 1, b"", str(e).encode())
-        wait_for(lambda: not self.leftovers(), 10)
+        wait_for(lambda: not self.leftovers())
         left = self.leftovers()
         Box.live.remove(self)
         for line in left:

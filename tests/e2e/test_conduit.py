@@ -32,17 +32,17 @@ class Conduit:
         for end in (guest, super_, clients):
             end.close()
         for end in (self.guest, self.super):
-            end.settimeout(20)
+            end.settimeout(60)
 
     def client(self, number):
         ours, theirs = socket.socketpair()
-        ours.settimeout(20)
+        ours.settimeout(60)
         socket.send_fds(self.clients, [struct.pack("<I", number)], [theirs.fileno()])
         theirs.close()
         return ours
 
     def ended(self):
-        return self.process.wait(20)
+        return self.process.wait(60)
 
     def close(self):
         for end in (self.guest, self.super, self.clients):
@@ -162,7 +162,7 @@ def test_a_guest_that_does_not_read_stops_no_other_direction(ready):
     with contextlib.suppress(TimeoutError):
         for _ in range(WINDOW // 32768):  # all that credit allows, and nobody takes it
             client.sendall(frame(DATA, 1, b"x" * 32768))
-    client.settimeout(20)
+    client.settimeout(60)
     ready.guest.sendall(frame(DATA, stream, b"still", 1))
     assert read(client) == (DATA, 1, 1, b"still")
     ready.super.sendall(frame(STATS, 5))  # and the supervisor's question is in line, not lost

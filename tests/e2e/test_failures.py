@@ -23,7 +23,7 @@ def refused(box, done, *words):
 
 def ended(box, *words):
     """The running box ended by itself and said why."""
-    assert not gone(box, 40)
+    assert not gone(box)
     assert box.status() is None
     reason = box.events("box.down")[-1]["reason"]
     for word in words:
@@ -127,7 +127,7 @@ def test_a_killed_child_ends_the_box(make_box, host, child, words):
     run = host.popen([host.bin, "run", "sleep 300"], cwd=box.folder)
     assert harness.wait_for(lambda: box.status()["sessions"] == 1, 30)
     os.kill(box.child(child), signal.SIGKILL)
-    assert run.wait(40) == 125, run.stderr.read()
+    assert run.wait(60) == 125, run.stderr.read()
     ended(box, *words)
 
 
@@ -135,7 +135,7 @@ def test_a_killed_child_during_up(make_box):
     box = make_box(up=False)
     up = starting(box)
     os.kill(box.child("qemu"), signal.SIGKILL)
-    assert up.wait(30) == 125
+    assert up.wait(60) == 125
     assert b"QEMU was killed by signal 9" in up.stderr.read()
     assert not gone(box)
 
@@ -155,7 +155,7 @@ def test_a_guest_that_hangs_can_be_taken_down(make_box):
     box = make_box()
     box._remember()
     os.kill(box.child("qemu"), signal.SIGSTOP)
-    box.down(timeout=100)
+    box.down(timeout=150)
     assert not gone(box, 0)
 
 

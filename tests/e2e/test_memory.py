@@ -36,12 +36,12 @@ def test_status_tells_the_truth(box):
 
 
 def test_freed_memory_comes_back(box):
-    idle = settle(box, 300, 20)
+    idle = settle(box, 300, 60)
     hold = "x = bytearray(b'x') * (700 << 20); print('full', flush=True); input()"
     p = box.host.popen([box.host.bin, "run", "--", "python3", "-c", hold], cwd=box.folder, stdin=harness.subprocess.PIPE)
     assert p.stdout.readline() == b"full\n"
+    assert harness.wait_for(lambda: used(box) > idle + 600), (idle, used(box))
     full = used(box)
-    assert full > idle + 600, (idle, full)
     p.communicate(b"\n", timeout=60)
     assert settle(box, idle + 150, 60) <= idle + 150
     assert rss(box) < full
@@ -52,13 +52,14 @@ def test_page_cache_comes_back(box):
     with open(f"{box.work}/big", "wb") as f:
         f.truncate(1 << 30)
     harness.os.chown(f"{box.work}/big", box.host.uid, box.host.gid)
-    box.run(["dd", f"if={box.work}/big", "of=/dev/null", "bs=1M"], ok=True, timeout=240)
-    peak = used(box)
-    began = time.monotonic()
-    assert settle(box, idle + 150, 75) <= idle + 150
-    took = time.monotonic() - began
-    assert peak > idle + 500 or took < 5, "nothing was cached, so nothing was shown"
-    assert took < 62, f"{took:.0f} s"
+    reader = box.host.popen([box.host.bin, "run", "--", "dd", f"if={box.work}/big", "of=/dev/null", "bs=1M"], cwd=box.folder)
+    peak = 0
+    while reader.poll() is None:  # on a slow machine some of it is back before the last is read
+        peak = max(peak, used(box))
+        time.sleep(0.2)
+    reader.communicate()
+    assert reader.returncode == 0 and max(peak, used(box)) > idle + 250, "nothing was cached, so nothing was shown"
+    assert settle(box, idle + 150, 150) <= idle + 150
 
 
 def test_the_limit_holds(box):

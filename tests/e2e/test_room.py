@@ -43,9 +43,9 @@ def test_a_box_stands_still_while_there_is_too_little_room(small_box):
     box.up()
     count = f"{box.work}/count"
     box.sh(f"cd {box.work}; nohup sh -c 'i=0; while :; do i=$((i+1)); echo $i > new; mv new count; sleep 0.1; done' >/dev/null 2>&1 &")
-    assert harness.wait_for(lambda: os.path.exists(count), 20)
+    assert harness.wait_for(lambda: os.path.exists(count))
     fill(f"{small}/host", 1 << 20)  # the host's own doing
-    assert harness.wait_for(lambda: paused(box), 10), box.status()
+    assert harness.wait_for(lambda: paused(box)), box.status()
     assert "small has 1.0M left, and 3.2M must stay free" in paused(box)
     assert small in box.nixbox("status").stdout.decode()
     refused = box.run("true")
@@ -53,20 +53,20 @@ def test_a_box_stands_still_while_there_is_too_little_room(small_box):
     before = open(count).read()
     assert not harness.wait_for(lambda: open(count).read() != before, 1.5)
     fill(f"{small}/host", 20 << 20)
-    assert harness.wait_for(lambda: not paused(box), 10)
-    assert harness.wait_for(lambda: open(count).read() != before, 10), "the box does not go on"
+    assert harness.wait_for(lambda: not paused(box))
+    assert harness.wait_for(lambda: open(count).read() != before), "the box does not go on"
     # the guest's doing: what does not fit fails inside, and the machine stands still all the same
     writer = box.host.popen([box.host.bin, "run", f"dd if=/dev/zero of={small}/guest bs=1M count=24"], cwd=box.folder)
-    assert harness.wait_for(lambda: paused(box), 30)
+    assert harness.wait_for(lambda: paused(box))
     os.unlink(f"{small}/host")
-    assert harness.wait_for(lambda: not paused(box), 10)
+    assert harness.wait_for(lambda: not paused(box))
     writer.communicate(timeout=60)
     box.sh(f"rm {small}/guest")
     reasons = [e.get("reason", "") for e in box.events() if e["type"] in ("box.pause", "box.resume")]
     assert len(reasons) >= 4 and small in reasons[0] and "room again" in reasons[1]
     # it can be ended while it stands still, in order
     fill(f"{small}/host", 1 << 20)
-    assert harness.wait_for(lambda: paused(box), 10)
+    assert harness.wait_for(lambda: paused(box))
     box.down()
     assert box.events("box.down")[-1]["reason"] == "down was asked for"
     # and is not started below the floor, unless there is to be none

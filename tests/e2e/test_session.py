@@ -6,6 +6,7 @@ import re
 import select
 import signal
 import subprocess
+import termios
 import time
 
 import harness
@@ -93,7 +94,7 @@ def test_closed_descriptors(box):
 def test_output_to_a_reader_that_leaves(box):
     done = box.host.command(["bash", "-c", f"{box.host.bin} run yes | head -n 2; echo ${{PIPESTATUS[0]}}"], cwd=box.folder)
     assert done.stdout == b"y\ny\n141\n"
-    assert harness.wait_for(lambda: box.run(["pgrep", "-x", "yes"]).returncode == 1, 20)
+    assert harness.wait_for(lambda: box.run(["pgrep", "-x", "yes"]).returncode == 1)
 
 
 def test_output_to_a_full_disk_says_so(box):
@@ -131,11 +132,9 @@ def test_keystrokes_pass_a_large_upload(box):
     upload = start(box, "cat >/dev/null", stdin=open("/dev/zero", "rb"))
     t = terminal(box, "run", "echo up; exec cat")
     t.expect(b"up\r\n")
-    begin = time.monotonic()
     for i in range(5):
         t.send(f"key{i}\r")
-        t.expect(b"key%d\r\nkey%d\r\n" % (i, i), 30)
-    assert time.monotonic() - begin < 30
+        t.expect(b"key%d\r\nkey%d\r\n" % (i, i))
     upload.kill()
     upload.communicate()
     t.send("\x04")
@@ -204,10 +203,12 @@ def test_a_command_that_handles_its_signal(box):
 def test_the_third_interrupt_gives_up(box):
     p = start(box, "trap '' INT; echo up; while :; do sleep 0.1; done")
     assert p.stdout.readline() == b"up\n"
-    for _ in range(3):
+    for _ in range(2):
         p.send_signal(signal.SIGINT)
-        time.sleep(0.3)
-    assert p.wait(20) == 130
+        time.sleep(1)  # or two of them would be one
+    assert p.poll() is None
+    p.send_signal(signal.SIGINT)
+    assert p.wait(60) == 130
 
 
 def test_an_ignored_signal_stays_ignored(box):
@@ -282,7 +283,7 @@ def test_stop_and_go_on(box):
     t.send("stty -a | grep -c ' icanon'; fg\r")
     t.expect(b"[\r\n]1\r\n")
     t.expect(b"run")
-    time.sleep(1)
+    assert harness.wait_for(lambda: not termios.tcgetattr(t.fd)[3] & termios.ICANON), "the terminal is the command's again"
     t.send("it\r")
     t.expect(rb"got it\r\n.*\$ ")
     t.send("exit\r")
@@ -344,10 +345,12 @@ def test_run_boots_the_box_and_rm_ends_it(make_box):
 # ---------------------------------------------------------------------------------------------------------- the record
 def test_events_and_logs(box):
     assert box.run(["sh", "-c", "exit 4", "\x1b]52;c;x\x07"]).returncode == 4
-    lines = box.nixbox("events", "--json").stdout.decode().splitlines()
-    events = [json.loads(line) for line in lines]
-    assert any(e["type"] == "run.start" for e in events)
-    assert any(e["type"] == "run.exit" and e.get("status") == 4 for e in events)
+
+    def told():  # the command's caller may hear of its end first
+        events = [json.loads(line) for line in box.nixbox("events", "--json").stdout.splitlines()]
+        return any(e["type"] == "run.start" for e in events) and any(e["type"] == "run.exit" and e.get("status") == 4 for e in events)
+
+    assert harness.wait_for(told)
     for verb in (["events"], ["logs"], ["logs", "--console"]):
         done = box.nixbox(*verb)
         assert done.returncode == 0 and not re.search(rb"[\x00-\x08\x0b-\x1f\x7f]", done.stdout), verb
@@ -361,10 +364,10 @@ def test_following_events_through_garbage_and_rotation(box):
     with open(log, "ab") as f:
         f.write(b"\xff\xfegarbage\n{\"type\":\"policy\",\"reason\":\"one\\u001b[2J\"}\n" + b"x" * 600000 + b"\n")
     try:
-        assert harness.wait_for(lambda: b"one" in p.stdout.readline(), 20)
+        assert harness.wait_for(lambda: b"one" in p.stdout.readline())
         os.rename(log, log + ".1")
         harness.write(log, b"{\"type\":\"policy\",\"reason\":\"two\"}\n", box.host, 0o600)
-        assert harness.wait_for(lambda: b"two" in p.stdout.readline(), 20)
+        assert harness.wait_for(lambda: b"two" in p.stdout.readline())
     finally:
         p.kill()
         p.communicate()
