@@ -78,7 +78,7 @@ def host_packages():
 def test_what_exists_is_found_at_once(host, folder, built):
     start = time.monotonic()
     again = host.nixbox("image", "build", "--json", cwd=folder)
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 10  # no build is that quick, but a busy machine may take seconds to start a process
     assert json.loads(again.stdout) == built and again.stderr == b""
 
 
