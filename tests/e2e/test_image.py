@@ -196,13 +196,13 @@ def test_full_disk(host, folder):
 def test_killed_builder_leaves_nothing(host, folder):
     env = copied(host)
     p = host.popen([host.bin, "image", "build"], cwd=folder, env=env)
-    assert wait_for(lambda: any("/usr/bin/dpkg" in line for line in subtree(p.pid).values()), 60)
+    assert wait_for(lambda: any("/usr/bin/dpkg" in line for line in subtree(p.pid).values()), 200)
     time.sleep(3)
     family = set(subtree(p.pid)) - {p.pid}
     os.kill(p.pid, signal.SIGKILL)
     p.communicate()
     assert wait_for(lambda: not any(os.path.exists(f"/proc/{pid}/exe") and os.path.realpath(f"/proc/{pid}/exe") != f"/proc/{pid}/exe"
-                                    for pid in family), 20), "processes of the builder are left"
+                                    for pid in family), 60), "processes of the builder are left"
     assert unfinished(env) and not os.listdir(f"{env['XDG_DATA_HOME']}/nixbox/images")
     done = host.nixbox("image", "prune", env=env)
     assert done.returncode == 0 and not unfinished(env)

@@ -100,7 +100,7 @@ def test_single_file(box):
     assert box.sh("cat /data/one.txt; ls /data") == "one\none.txt\nouter"
     with open(f"{box.work}/one.txt", "a") as f:
         f.write("more\n")
-    assert harness.wait_for(lambda: box.sh("cat /data/one.txt") == "one\nmore", 10, 0.5)
+    assert harness.wait_for(lambda: box.sh("cat /data/one.txt") == "one\nmore", 30, 0.5)
     assert as_root(box, "echo x >> /data/one.txt").returncode != 0
     assert open(f"{box.work}/one.txt").read() == "one\nmore\n"
 
@@ -176,13 +176,13 @@ def test_a_mount_in_use_stays(make_box):
     assert open(f"{folder}/file").read() == "still\n"
     holder.kill()
     holder.communicate()
-    assert harness.wait_for(lambda: box.nixbox("unmount", "/used").returncode == 0, 20, 0.5)
+    assert harness.wait_for(lambda: box.nixbox("unmount", "/used").returncode == 0, 60, 0.5)
     assert box.nixbox("mount", f"{folder}:/used:rw").returncode == 0
     holder = box.host.popen([box.host.bin, "run", "cd /used; echo there; exec sleep 1000"], cwd=box.folder)
     assert holder.stdout.readline() == b"there\n"
     assert box.nixbox("unmount", "--force", "/used").returncode == 0
-    holder.communicate(timeout=30)
-    assert harness.wait_for(lambda: not box.supervisor(), 20)
+    holder.communicate(timeout=60)
+    assert harness.wait_for(lambda: not box.supervisor(), 60)
 
 
 def test_unmount_with_file_systems_below(box):
@@ -201,7 +201,7 @@ def test_unmount_with_file_systems_below(box):
         assert open(f"{below}/z").read() == "z\n"
         holder.kill()
         holder.communicate()
-        assert harness.wait_for(lambda: box.nixbox("unmount", "/tree").returncode == 0, 20, 0.5)
+        assert harness.wait_for(lambda: box.nixbox("unmount", "/tree").returncode == 0, 60, 0.5)
     finally:
         subprocess.run(["umount", below], check=True)
 

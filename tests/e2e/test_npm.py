@@ -30,7 +30,7 @@ def registry():
     r.add("native-linux-x64-musl", "1.0.0", os=["linux"], cpu=["x64"], libc=["musl"])
     r.add("native-darwin-arm64", "1.0.0", os=["darwin"], cpu=["arm64"])
     r.add("scripted", "1.0.0", {"package/maker*": "#!/bin/sh\necho it\\'s \"$1\" $(id -u) >made\n"}, bin={"maker": "maker"}, scripts={
-        "postinstall": "maker '$HOME' && if command -v curl >/dev/null; then ! curl -sm 5 http://deb.debian.org/; fi"})
+        "postinstall": f"maker '$HOME' && if command -v curl >/dev/null; then ! curl -sm 5 {r.url}plain; fi"})
     r.add("failing", "1.0.0", scripts={"install": "echo because of this >&2; exit 3"})
     r.add("weak", "1.0.0", integrity="none")
     r.add("lying", "1.0.0", integrity="sha512-" + "A" * 86 + "==")

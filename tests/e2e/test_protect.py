@@ -2,6 +2,7 @@
 sees and says about it."""
 import json
 import os
+import time
 
 import pytest
 
@@ -76,8 +77,8 @@ def test_git_commands_that_are_refused(box):
     assert code != 0 and "DONE" not in out and out.count(NOT_PERMITTED) >= len(commands), out
     assert not os.path.exists(f"{box.work}/wt") and not os.path.exists(f"{box.work}/q")
     works(box, "git status -s; rm -rf .git/worktrees .git/modules sub; test -z \"$(git status --porcelain)\"; git fsck", "r")
-    seen = attempts(box)
-    assert seen["r/.git/config", "write"]["count"] >= 10 and ("wt/.git", "create") in seen and ("r/sub/.git", "create") in seen
+    assert harness.wait_for(lambda: attempts(box).get(("r/.git/config", "write"), {}).get("count", 0) >= 10)
+    assert {("wt/.git", "create"), ("r/sub/.git", "create")} <= set(attempts(box))
     works(box, "rm -rf r")  # nothing of an owner's is in it
 
 
@@ -94,14 +95,16 @@ def test_ordinary_work_is_not_hindered(box):
 
 
 def test_what_the_owner_sees(box):
+    began = time.monotonic()
     refused(box, "set -e\nmkdir -p seen; for i in $(seq 300); do echo x > seen/.envrc || true; done 2>/dev/null; echo x > seen/.envrc")
     path = f"{box.work}/seen/.envrc"
+    assert harness.wait_for(lambda: attempts(box)["seen/.envrc", "create"]["count"] == 301), attempts(box)
     attempt = attempts(box)["seen/.envrc", "create"]
-    assert attempt["count"] == 301 and attempt["inside"] == path and ".envrc" in attempt["reason"]
+    assert attempt["inside"] == path and ".envrc" in attempt["reason"]
     shown = box.nixbox("review").stdout.decode()
     assert f"{path}\n  create: protected by .envrc; 301 times, last 20" in shown
     events = [e for e in box.events("protect") if e["path"] == path]
-    assert 1 <= len(events) <= 3 and events[0]["decision"] == "deny" and events[0]["op"] == "create"
+    assert 1 <= len(events) <= 3 + (time.monotonic() - began) / 10 and events[0]["decision"] == "deny" and events[0]["op"] == "create"
     line = [x for x in box.nixbox("events", "--denied").stdout.decode().splitlines() if path in x][0]
     assert "protect" in line and f"deny  create {path}" in line and line.endswith(": protected by .envrc")
     status = box.nixbox("status").stdout.decode()
@@ -130,7 +133,8 @@ def test_allowing_a_path(box):
     with open(path, encoding="ascii") as f:
         assert f.read() == "mine\n"
     assert path in json.loads(box.nixbox("review", "--json").stdout)["allowed"]
-    assert [e["decision"] for e in box.events("protect") if e["path"] == path] == ["deny", "allow"]
+    decisions = [e["decision"] for e in box.events("protect") if e["path"] == path]
+    assert decisions[0] == "deny" and decisions.count("allow") == 1, decisions  # the second refusal may be told later, by itself
     done = box.nixbox("review", "--allow", f"{box.work}/c2/.git/config")
     assert done.returncode == 0
     works(box, "git init -q c2; git -C c2 config core.pager less; git -C c2 config alias.x y")

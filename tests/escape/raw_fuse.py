@@ -52,7 +52,7 @@ class Device:
     def close(self):
         """What is left of QEMU ends, and the box with it."""
         self.process.stdin.close()
-        self.process.wait(10)
+        self.process.wait(60)
         self.process.stdout.close()
         if harness.alive(self.qemu):
             os.kill(self.qemu, signal.SIGKILL)

@@ -126,12 +126,15 @@ def test_some_of_them_for_people(scene):
 def test_interrupted(scene, number):
     """In the middle of it, when the probes have made files in the mount. Where nixbox cannot remove them any more, the program inside does."""
     def made():
-        return [name for n in os.listdir(scene.work) if n.startswith(".nixbox-attack-") for name in os.listdir(f"{scene.work}/{n}")]
+        try:
+            return [name for n in os.listdir(scene.work) if n.startswith(".nixbox-attack-") for name in os.listdir(f"{scene.work}/{n}")]
+        except FileNotFoundError:  # it is just being removed
+            return []
 
     process = scene.host.popen([scene.host.bin, "attack", "files", "protocol", "frames"], cwd=scene.folder)
-    assert harness.wait_for(lambda: any("setuid" in name for name in made()), 30, 0.02)
+    assert harness.wait_for(lambda: any("setuid" in name for name in made()), 60, 0.02)
     os.killpg(process.pid, number)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     if number != signal.SIGKILL:
         assert process.returncode == 128 + number and folders(scene) == scene.before
     assert harness.wait_for(lambda: os.listdir(scene.work) == ["mine"]), made()

@@ -58,7 +58,7 @@ class Scene:
 
     def close(self):
         self.victim.terminate()
-        assert self.victim.wait(10) == 0, "the victim was disturbed"
+        assert self.victim.wait(60) == 0, "the victim was disturbed"
         self.victim.communicate()
         harness.helpers.discard(self.victim.pid)
 

@@ -2,6 +2,7 @@
 raw_fuse.py): the jail, the filter and the guard are the box's own. What came of a request is read on the host. Each kind of request is
 also made where it is allowed: an ordinary name in the same box, or the same request in a box with protect: []."""
 import errno
+import glob
 import os
 import random
 import re
@@ -83,7 +84,7 @@ class Place:
     def end(self):
         self.device.close()
         self.device = None
-        assert harness.wait_for(lambda: not self.box.supervisor(), 30)
+        assert harness.wait_for(lambda: not self.box.supervisor(), 60)
         assert self.box.events("box.down")[-1]["reason"]
 
     def clear(self):
@@ -481,14 +482,18 @@ def test_what_is_no_request(place, request_):
     assert not place.changed()
     assert harness.alive(place.pids["conduit"]) or not place.box.supervisor()
     if not answers(place.pids["virtiofsd"]):
-        assert harness.wait_for(lambda: not place.box.supervisor(), 30)
+        assert harness.wait_for(lambda: not place.box.supervisor(), 60)
         assert re.search("virtiofsd (serves the mounts no more|ended|was killed)", place.box.events("box.down")[-1]["reason"])
         place.device.gone = True
 
 
 def answers(virtiofsd):
     """Is the thread there that reads the requests?"""
-    try:
-        return "vring_worker\n" in [open(f"/proc/{virtiofsd}/task/{task}/comm").read() for task in os.listdir(f"/proc/{virtiofsd}/task")]
-    except FileNotFoundError:
-        return False
+    for name in glob.glob(f"/proc/{virtiofsd}/task/*/comm"):
+        try:
+            with open(name, encoding="ascii") as f:
+                if f.read() == "vring_worker\n":
+                    return True
+        except OSError:  # another thread that has just ended
+            pass
+    return False

@@ -232,12 +232,14 @@ static void test_a_process_without_a_jail(void **state) {
         begin(&t, "jail.qemu");
         NB_AUTO_FREE char *line = NULL;
         NB_AUTO_FREE char *path = nb_asprintf("/proc/%d/cmdline", (int)pid);
-        for (int i = 0; i < 500 && (!line || strncmp(line, "qemu", 4) != 0); i++) {
+        for (int i = 0; i < 3000 && (!line || strncmp(line, "qemu", 4) != 0); i++) {
                 free(line);
                 line = NULL;
                 (void)usleep(10000);
                 (void)nb_read_file(path, 4096, &line, NULL);
         }
+        assert_non_null(line);
+        assert_memory_equal(line, "qemu", 4);
         attack_looks(&t.scene, t.scene.status, &t.rows);
         assert_int_equal(t.rows.rows[0].far, FAR_OPEN);
         assert_int_equal(t.rows.rows[0].control, CONTROL_OK);

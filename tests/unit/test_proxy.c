@@ -21,7 +21,7 @@
 #include "gateway/proxy_head.h"
 
 #define NAME "far.example"
-#define WAIT_MS 10000u
+#define WAIT_MS 30000u
 
 /* ---- URLs */
 

@@ -32,7 +32,7 @@
 #endif
 
 #define GUEST_PORT 8080
-#define WAIT_MS 5000u
+#define WAIT_MS 30000u
 
 struct lab {
         struct gateway g;
@@ -163,11 +163,16 @@ static ssize_t receive(struct lab *lab, int fd, void *bytes, size_t len) {
         }
 }
 
-/* The next event that the supervisor is told. New string. */
-static char *event(struct lab *lab) {
+/* The next event that the supervisor is told in which this stands: on a slow machine a connection may have been told about
+ * before. New string. */
+static char *event_with(struct lab *lab, const char *words) {
         char bytes[GATEWAY_OUT_MAX + 1];
-        ssize_t n = receive(lab, lab->says, bytes, sizeof bytes - 1);
-        assert_true(n > 0);
+        ssize_t n;
+        do {
+                n = receive(lab, lab->says, bytes, sizeof bytes - 1);
+                assert_true(n > 0);
+                bytes[n] = 0;
+        } while (!strstr(bytes, words));
         return nb_strndup(bytes, (size_t)n);
 }
 
@@ -192,10 +197,9 @@ static void a_published_port_reaches_the_guest(void **state) {
         assert_int_equal(receive(lab, inside, bytes, sizeof bytes), 0);
         nb_close(inside);
         assert_int_equal(receive(lab, client, bytes, sizeof bytes), 0);
-        NB_AUTO_FREE char *told = event(lab);
+        NB_AUTO_FREE char *told = event_with(lab, "\"bytes_up\":7");
         assert_non_null(strstr(told, "\"host\":\"guest\""));
         assert_non_null(strstr(told, "\"allow\""));
-        assert_non_null(strstr(told, "\"bytes_up\":7"));
         assert_non_null(strstr(told, "\"bytes_down\":2"));
 }
 
@@ -204,8 +208,7 @@ static void a_closed_port_is_reset(void **state) {
         NB_AUTO_CLOSE int client = connect_here(publish(lab, GUEST_PORT + 1));
         char byte;
         assert_int_equal(receive(lab, client, &byte, 1), -ECONNRESET);
-        NB_AUTO_FREE char *told = event(lab);
-        assert_non_null(strstr(told, "nothing in the box listens"));
+        free(event_with(lab, "nothing in the box listens"));
 }
 
 static void a_portal_without_sockets_is_told(void **state) {
@@ -250,8 +253,7 @@ static void its_connections_end_and_no_others(void **state) {
         }
         take_back(lab, 1);
         assert_int_equal(receive(lab, client[0], &byte, 1), -ECONNRESET);
-        NB_AUTO_FREE char *told = event(lab);
-        assert_non_null(strstr(told, "not published any more"));
+        free(event_with(lab, "not published any more"));
         assert_int_equal(send(client[1], "y", 1, 0), 1);
         ssize_t n[2] = { recv(inside[0], &byte, 1, MSG_DONTWAIT), recv(inside[1], &byte, 1, MSG_DONTWAIT) };
         while (n[0] < 1 && n[1] < 1 && nb_now_ms() < limit) { /* whichever of the two it is inside */
