@@ -2,6 +2,7 @@
 raw_fuse.py): the jail, the filter and the guard are the box's own. What came of a request is read on the host. Each kind of request is
 also made where it is allowed: an ordinary name in the same box, or the same request in a box with protect: []."""
 import errno
+import glob
 import os
 import random
 import re
@@ -487,8 +488,12 @@ def test_what_is_no_request(place, request_):
 
 
 def answers(virtiofsd):
-    """Is the thread there that reads the requests?"""
-    try:
-        return "vring_worker\n" in [open(f"/proc/{virtiofsd}/task/{task}/comm").read() for task in os.listdir(f"/proc/{virtiofsd}/task")]
-    except FileNotFoundError:
-        return False
+    """Is the thread there that reads the requests? Others of its process may end while they are looked at."""
+    for file in glob.glob(f"/proc/{virtiofsd}/task/*/comm"):
+        try:
+            with open(file) as f:
+                if f.read() == "vring_worker\n":
+                    return True
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    return False
