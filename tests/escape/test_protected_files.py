@@ -245,7 +245,7 @@ def test_what_the_guard_holds_and_sees(boxes):
 def test_the_guards_end_is_the_boxes(make_box):
     box = make_box()
     box.host.command(["kill", "-9", str(box.child("@guard"))])
-    assert harness.wait_for(lambda: not box.supervisor(), 20)
+    assert harness.wait_for(lambda: not box.supervisor(), 60)
     assert "the guard was killed" in box.events("box.down")[-1]["reason"]
 
 
@@ -253,7 +253,7 @@ def test_virtiofsds_end_is_not_taken_for_the_guards(make_box):
     """It takes the guard with it, and the guard is seen to be dead first."""
     box = make_box()
     box.host.command(["kill", "-9", str(box.child("virtiofsd"))])
-    assert harness.wait_for(lambda: not box.supervisor(), 20)
+    assert harness.wait_for(lambda: not box.supervisor(), 60)
     assert "virtiofsd was killed" in box.events("box.down")[-1]["reason"]
 
 
@@ -261,7 +261,7 @@ def test_a_guest_that_ends_its_machine_is_believed(make_box):
     """virtiofsd then ends in order, and the guard with it by a signal: that is nobody's fault."""
     box = make_box()
     box.run("sudo sh -c 'echo o >/proc/sysrq-trigger; sleep 60'")
-    assert harness.wait_for(lambda: not box.supervisor(), 20)
+    assert harness.wait_for(lambda: not box.supervisor(), 60)
     assert "the guest ended its machine" in box.events("box.down")[-1]["reason"]
 
 
