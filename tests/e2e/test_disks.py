@@ -66,7 +66,7 @@ def test_crash_leaves_what_was_synced(make_box, victim):
     box.sh("(while :; do date >> ~/busy; done) > /dev/null 2>&1 &")
     box.run(["python3", "-c", WRITE.format("second", "two")], ok=True)
     os.kill(box.supervisor() if victim == "supervisor" else box.child("qemu"), signal.SIGKILL)
-    assert harness.wait_for(lambda: box.status() is None and not box.leftovers())
+    assert harness.wait_for(lambda: box.status() is None and not box.leftovers(), 60)
     box.up()
     assert box.sh("cat ~/first ~/second") == "onetwo"
     assert box.sh("touch ~/third && sudo touch /etc/x && sync && echo works") == "works"

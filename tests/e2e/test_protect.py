@@ -18,7 +18,9 @@ def box(shared_box):
         git config --global user.name A; git config --global user.email a@b; git config --global init.defaultBranch main
         git config --global advice.detachedHead false
         mkdir ~/srv; git init -q --bare ~/srv/up.git
-        git daemon --base-path=$HOME/srv --export-all --enable=receive-pack --detach --reuseaddr --listen=127.0.0.1""")
+        git daemon --base-path=$HOME/srv --export-all --enable=receive-pack --detach --reuseaddr --listen=127.0.0.1
+        for i in $(seq 300); do git ls-remote git://127.0.0.1/up.git 2>/dev/null && break; sleep 0.1; done  # detached before it listens
+        git ls-remote git://127.0.0.1/up.git""")
     return shared_box
 
 
@@ -41,6 +43,12 @@ def refused(box, command, folder=""):
 def attempts(box):
     answer = json.loads(box.nixbox("review", "--json").stdout)
     return {(a["path"].removeprefix(box.work + "/"), a["op"]): a for a in answer["attempts"]}
+
+
+def counted(box, path, op, times):
+    """The attempt, once so many are known: the guard refuses at once, and the supervisor hears of it when it comes to it."""
+    harness.wait_for(lambda: attempts(box).get((path, op), {"count": 0})["count"] >= times, 30)
+    return attempts(box).get((path, op))
 
 
 def test_git_commands_that_work(box):
@@ -77,8 +85,8 @@ def test_git_commands_that_are_refused(box):
     assert code != 0 and "DONE" not in out and out.count(NOT_PERMITTED) >= len(commands), out
     assert not os.path.exists(f"{box.work}/wt") and not os.path.exists(f"{box.work}/q")
     works(box, "git status -s; rm -rf .git/worktrees .git/modules sub; test -z \"$(git status --porcelain)\"; git fsck", "r")
-    assert harness.wait_for(lambda: attempts(box).get(("r/.git/config", "write"), {}).get("count", 0) >= 10)
-    assert {("wt/.git", "create"), ("r/sub/.git", "create")} <= set(attempts(box))
+    assert counted(box, "r/.git/config", "write", 10)["count"] >= 10
+    assert counted(box, "wt/.git", "create", 1) and counted(box, "r/sub/.git", "create", 1)
     works(box, "rm -rf r")  # nothing of an owner's is in it
 
 
@@ -95,16 +103,16 @@ def test_ordinary_work_is_not_hindered(box):
 
 
 def test_what_the_owner_sees(box):
-    began = time.monotonic()
-    refused(box, "set -e\nmkdir -p seen; for i in $(seq 300); do echo x > seen/.envrc || true; done 2>/dev/null; echo x > seen/.envrc")
+    start = time.monotonic()
+    refused(box, "set -e\nmkdir -p seen; for i in $(seq 100); do echo x > seen/.envrc || true; done 2>/dev/null; echo x > seen/.envrc")
     path = f"{box.work}/seen/.envrc"
-    assert harness.wait_for(lambda: attempts(box)["seen/.envrc", "create"]["count"] == 301), attempts(box)
-    attempt = attempts(box)["seen/.envrc", "create"]
-    assert attempt["inside"] == path and ".envrc" in attempt["reason"]
+    attempt = counted(box, "seen/.envrc", "create", 101)  # as many as wait for a slow supervisor: none is skipped
+    assert attempt["count"] == 101 and attempt["inside"] == path and ".envrc" in attempt["reason"]
     shown = box.nixbox("review").stdout.decode()
-    assert f"{path}\n  create: protected by .envrc; 301 times, last 20" in shown
+    assert f"{path}\n  create: protected by .envrc; 101 times, last 20" in shown
     events = [e for e in box.events("protect") if e["path"] == path]
-    assert 1 <= len(events) <= 3 + (time.monotonic() - began) / 10 and events[0]["decision"] == "deny" and events[0]["op"] == "create"
+    most = 3 + (time.monotonic() - start) // 10  # one at once, and one in ten seconds as long as there are new ones
+    assert 1 <= len(events) <= most and events[0]["decision"] == "deny" and events[0]["op"] == "create"
     line = [x for x in box.nixbox("events", "--denied").stdout.decode().splitlines() if path in x][0]
     assert "protect" in line and f"deny  create {path}" in line and line.endswith(": protected by .envrc")
     status = box.nixbox("status").stdout.decode()
@@ -134,7 +142,8 @@ def test_allowing_a_path(box):
         assert f.read() == "mine\n"
     assert path in json.loads(box.nixbox("review", "--json").stdout)["allowed"]
     decisions = [e["decision"] for e in box.events("protect") if e["path"] == path]
-    assert decisions[0] == "deny" and decisions.count("allow") == 1, decisions  # the second refusal may be told later, by itself
+    # of the two that were refused the second is told when ten seconds are over, wherever that falls
+    assert decisions in (["deny", "allow"], ["deny", "deny", "allow"], ["deny", "allow", "deny"])
     done = box.nixbox("review", "--allow", f"{box.work}/c2/.git/config")
     assert done.returncode == 0
     works(box, "git init -q c2; git -C c2 config core.pager less; git -C c2 config alias.x y")

@@ -70,8 +70,8 @@ def test_killed_box_leaves_its_volume_free(make_box):
     box = make_box(with_volumes("{crash: /data}"))
     box.sh("echo before > /data/x && sync")
     os.kill(box.supervisor(), 9)
-    assert harness.wait_for(lambda: box.status() is None)
-    assert harness.wait_for(lambda: not box.leftovers())
+    assert harness.wait_for(lambda: box.status() is None, 60)
+    assert harness.wait_for(lambda: not box.leftovers(), 60)
     assert harness.wait_for(lambda: box.nixbox("volume", "ls").stdout.find(b"crash") >= 0)
     with open(folder_of(box, "crash") + "/x") as f:
         assert f.read() == "before\n"

@@ -488,12 +488,12 @@ def test_what_is_no_request(place, request_):
 
 
 def answers(virtiofsd):
-    """Is the thread there that reads the requests?"""
-    for name in glob.glob(f"/proc/{virtiofsd}/task/*/comm"):
+    """Is the thread there that reads the requests? Others of its process may end while they are looked at."""
+    for file in glob.glob(f"/proc/{virtiofsd}/task/*/comm"):
         try:
-            with open(name, encoding="ascii") as f:
+            with open(file) as f:
                 if f.read() == "vring_worker\n":
                     return True
-        except OSError:  # another thread that has just ended
+        except (FileNotFoundError, ProcessLookupError):
             pass
     return False
