@@ -43,6 +43,7 @@ soak: deps-check
 	@tools/fuzz-coverage --check
 	@NIXBOX_TEST_AGENTS=1 NIXBOX_TEST_IMAGES=0 NIXBOX_TEST_BUILD=$(abspath $(BUILD)) /usr/bin/python3 -m pytest -q -k agent tests/e2e/test_npm.py
 	@NIXBOX_FAULT_ROUNDS=$(FAULTS) NIXBOX_TEST_BUILD=$(abspath $(BUILD)) /usr/bin/python3 -m pytest -q -s tests/e2e/test_faults.py
+	@NIXBOX_RAW_SEEDS="$$(seq -s' ' $(FAULTS))" NIXBOX_TEST_BUILD=$(abspath $(BUILD)) /usr/bin/python3 -m pytest -q -k random tests/escape/test_raw_fuse.py
 	@tools/soak $(BUILD)/nixbox $(BOOTS)
 install: $(BUILD)/build.ninja
 	meson configure $(BUILD) -Dprefix=$(PREFIX)
