@@ -41,13 +41,13 @@ class Device:
                                         stdout=subprocess.PIPE)
         self.unique, self.gone = 0, False
         self.read_answer()
-        self.call(DESTROY, 0)
-        self.minor = self.init()
+        self.begin()
 
-    def init(self):
-        code, answer = self.call(INIT, 0, struct.pack("<IIIIII", 7, 38, 1 << 20, ALL_FLAGS, ALL_FLAGS, 0) + bytes(40))
+    def begin(self):
+        """As a guest does that mounts again: nodes and handles of before are let go."""
+        self.call(DESTROY, 0)
+        code, _ = self.call(INIT, 0, struct.pack("<IIIIII", 7, 38, 1 << 20, ALL_FLAGS, ALL_FLAGS, 0) + bytes(40))
         assert code == 0, code
-        return struct.unpack_from("<II", answer)[1]
 
     def close(self):
         """What is left of QEMU ends, and the box with it."""
