@@ -170,6 +170,10 @@ try:
 except ConnectionError as e: result = type(e).__name__
 """
 
+    def talk(self, name, port, then):
+        """Runs `then` with a connection as s in the guest's place; see connected()."""
+        return self.python(self.connected(name, port, then))
+
     def peer(self, *args):
         """One of load-peer's clients, to its end."""
         p = self.guest(PEER, *map(str, args), stdout=subprocess.PIPE)

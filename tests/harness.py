@@ -392,6 +392,12 @@ class Box:
         """Runs a shell command that must succeed; its output as stripped text."""
         return self.run(command, *options, ok=True, **kwargs).stdout.decode().strip()
 
+    def serve(self, port, *options):
+        """Starts a web server in the box, which outlives the command and has /page; returns when it answers."""
+        self.sh(f"""cd /tmp && echo from the box >page
+setsid python3 -m http.server {port} </dev/null >/dev/null 2>&1 &
+for i in $(seq 300); do curl -s -o /dev/null http://127.0.0.1:{port}/page && exit; sleep 0.1; done; exit 1""", *options)
+
     def down(self, *args, ok=True, **kwargs):
         done = self.nixbox("down", *args, **kwargs)
         if ok:

@@ -33,9 +33,6 @@ ports: ["18080:80"]
 mounts: [{{source: ./work, write: true}}, {{source: ./ro}}]
 """
 NAMES = ["allowed", "upload", "late", "saved", "open-http", "open-tls", "stays", "again", "denied", "half", "direct"]
-SERVER = """cd /tmp && echo from the box >page
-setsid python3 -m http.server %d </dev/null >/dev/null 2>&1 &
-for i in $(seq 300); do curl -s -o /dev/null http://127.0.0.1:%d/page && exit; sleep 0.1; done; exit 1"""
 
 
 def zones(lab):
@@ -201,7 +198,7 @@ def test_a_limit(lab, live):
 
 # ---------------------------------------------------------------------------------------------------------- host and box
 def test_a_published_port(lab, live):
-    live.sh(SERVER % (80, 80), "-u", "root")
+    live.serve(80, "-u", "root")
     assert outside(live.host, "http://127.0.0.1:18080/page") == "from the box\n"
     assert outside(live.host, f"http://{netlab.HOST}:18080/page") == ""
 
@@ -214,7 +211,7 @@ def test_a_published_port(lab, live):
 
 
 def test_publishing_while_the_box_runs(live):
-    live.sh(SERVER % (3000, 3000))
+    live.serve(3000)
     assert outside(live.host, "http://127.0.0.1:3000/page") == ""
     done = live.nixbox("port", "3000")
     assert done.returncode == 0, live.explain(done)

@@ -54,12 +54,8 @@ def proxied(request, spaces, far):
     proxy.close()
 
 
-def talk(stage, name, port, then):
-    return stage.python(stage.connected(name, port, then))
-
-
 def test_a_name_is_reached_through_the_proxy(proxied):
-    assert talk(proxied, HIDDEN, 7, 's.sendall(b"\\1hello"); result = get()') == "\x01hello"
+    assert proxied.talk(HIDDEN, 7, 's.sendall(b"\\1hello"); result = get()') == "\x01hello"
     assert gs.wait_for(lambda: proxied.proxy.asked) == [{"target": f"{HIDDEN}:7", "auth": "Basic bWU6c2VzYW1l", "status": 200}]
     e = proxied.event(type="connect", decision="allow", host=HIDDEN)
     assert "ip" not in e
@@ -72,7 +68,7 @@ c = ssl._create_unverified_context()
 s = c.wrap_socket(s, server_hostname="{HIDDEN}")
 s.sendall(b"hi")
 result = get()"""
-    assert talk(proxied, HIDDEN, 8443, code) == f"tls {HIDDEN}: hi"
+    assert proxied.talk(HIDDEN, 8443, code) == f"tls {HIDDEN}: hi"
 
 
 def test_much_goes_through_the_proxy(proxied):
@@ -80,25 +76,25 @@ def test_much_goes_through_the_proxy(proxied):
 s.sendall(bytes(20_000_000))
 s.shutdown(socket.SHUT_WR)
 result = get()"""
-    assert talk(proxied, HIDDEN, 99, code) == "20000000"
+    assert proxied.talk(HIDDEN, 99, code) == "20000000"
 
 
 def test_the_proxys_refusal_is_told(proxied):
-    assert talk(proxied, "unknown.example", 7, 's.sendall(b"\\1"); result = get()') == "ConnectionResetError"
+    assert proxied.talk("unknown.example", 7, 's.sendall(b"\\1"); result = get()') == "ConnectionResetError"
     e = proxied.event(type="connect", host="unknown.example")
     assert "the proxy refused: 502 No such host" in e["reason"]
 
 
 def test_some_names_go_past_the_proxy(proxied):
-    assert talk(proxied, "a.example", 7, 's.sendall(b"\\1no_proxy"); result = get()') == "\x01no_proxy"
-    assert talk(proxied, "private.example", 7, 's.sendall(b"\\1private"); result = get()') == "\x01private"
+    assert proxied.talk("a.example", 7, 's.sendall(b"\\1no_proxy"); result = get()') == "\x01no_proxy"
+    assert proxied.talk("private.example", 7, 's.sendall(b"\\1private"); result = get()') == "\x01private"
     assert not proxied.proxy.asked
     assert proxied.event(type="connect", host="private.example")["ip"] == gs.NAMES["private.example"]
 
 
 def test_a_dead_proxy_is_no_way_around_it(proxied):
     proxied.proxy.close()
-    assert talk(proxied, HIDDEN, 7, 's.sendall(b"\\1"); result = get()') == "ConnectionResetError"
+    assert proxied.talk(HIDDEN, 7, 's.sendall(b"\\1"); result = get()') == "ConnectionResetError"
     assert "the proxy cannot be reached" in proxied.event(type="connect", host=HIDDEN)["reason"]
 
 

@@ -3,7 +3,6 @@ open connections, what why, status and events say of it, and what --save leaves 
 import json
 import re
 import subprocess
-import threading
 
 import pytest
 
@@ -119,26 +118,23 @@ def test_status_and_events_are_readable(lab, box):
 
 
 def test_published_port(lab, box):
-    server = threading.Thread(target=lambda: box.run("cd /tmp && echo inside > f && exec timeout 600 python3 -m http.server 3000 2>/dev/null"))
-    server.start()
+    box.serve(3000)
     get = ["curl", "-sS", "-m", "60"]
     assert b"no port is published" in box.nixbox("port").stderr
     done = box.nixbox("port", "18080:3000")
     assert done.returncode == 0, done
-    harness.wait_for(lambda: box.host.command(get + ["http://127.0.0.1:18080/f"]).stdout == b"inside\n", 60)
-    assert box.host.command(get + [f"http://{netlab.HOST}:18080/f"]).returncode == 7, "only on loopback"
+    assert box.host.command(get + ["http://127.0.0.1:18080/page"]).stdout == b"from the box\n"
+    assert box.host.command(get + [f"http://{netlab.HOST}:18080/page"]).returncode == 7, "only on loopback"
     assert box.nixbox("port").stdout == b"127.0.0.1:18080 -> 3000\n"
     assert box.nixbox("port", "18080:3001").returncode == 125
     assert b"others on the network" in box.nixbox("port", f"{netlab.HOST}:3000").stderr
-    assert box.host.command(get + [f"http://{netlab.HOST}:3000/f"]).stdout == b"inside\n"
+    assert box.host.command(get + [f"http://{netlab.HOST}:3000/page"]).stdout == b"from the box\n"
     listed = json.loads(box.nixbox("port", "--json").stdout)
     assert {"address": netlab.HOST, "host_port": 3000, "guest_port": 3000} in listed and len(listed) == 2
     assert box.nixbox("port", "--remove", "18080").returncode == 0
     assert box.nixbox("port", "--remove", f"{netlab.HOST}:3000").returncode == 0
-    assert box.host.command(get + ["http://127.0.0.1:18080/f"]).returncode == 7
+    assert box.host.command(get + ["http://127.0.0.1:18080/page"]).returncode == 7
     assert box.nixbox("port").stdout == b"" and box.nixbox("port", "--remove", "18080").returncode == 125
-    box.down()
-    server.join(60)
 
 
 def test_names_come_from_the_router_alone(shared):

@@ -9,7 +9,7 @@ import pytest
 
 import harness
 
-FILES, FILES_LIMIT = 60_000, 20_000
+FILES, FILES_LIMIT = 200_000, 20_000
 
 CONFIG = harness.DEFAULT_CONFIG + """\
   - {source: ./work/one.txt, target: /data/one.txt}

@@ -97,8 +97,7 @@ def test_with_leftovers_of_a_killed_box(lab, make_lab_box):
 def test_a_second_box(lab, make_lab_box):
     one = make_lab_box(CONFIG)
     two = make_lab_box(CONFIG.replace("allowed.example", "second.example"))
-    one.sh("cd /tmp && (setsid python3 -m http.server 8000 </dev/null >/dev/null 2>&1 &)\n"
-           "for i in $(seq 300); do curl -s -o /dev/null http://127.0.0.1:8000/ && exit; sleep 0.1; done; exit 1")
+    one.serve(8000)
     assert one.nixbox("port", "18081:8000").returncode == 0
     assert one.host.command(["curl", "-sS", "-m", "60", "http://127.0.0.1:18081/"]).returncode == 0, "the control: the host can reach it"
     Tried(lab, one, "one").holds()

@@ -164,6 +164,21 @@ static bool was_connected(int listening) {
         return fd >= 0;
 }
 
+/* Dials again and again, each time to this listener in the end; how long that took at the least. */
+static uint64_t least_ms(struct lab *lab, uint16_t port, int listening) {
+        uint64_t least = UINT64_MAX;
+        for (int i = 0; i < TRIES; i++) {
+                uint64_t before = nb_now_ms();
+                again(lab);
+                dial(lab, NAME, port);
+                uint64_t took = nb_now_ms() - before;
+                assert_true(lab->fd >= 0);
+                assert_true(was_connected(listening));
+                least = took < least ? took : least;
+        }
+        return least;
+}
+
 /* ---- the order */
 
 static void families_take_turns(void **state) {
@@ -265,17 +280,7 @@ static void a_refusing_address_is_left_at_once(void **state) {
         rule(lab, range);
         resolves_to(lab, "127.0.0.1");
         resolves_to(lab, "127.0.0.2");
-        uint64_t least = UINT64_MAX;
-        for (int i = 0; i < TRIES; i++) {
-                uint64_t before = nb_now_ms();
-                again(lab);
-                dial(lab, NAME, port);
-                assert_true(lab->fd >= 0);
-                assert_true(was_connected(l));
-                if (nb_now_ms() - before < least)
-                        least = nb_now_ms() - before;
-        }
-        assert_true(least < RACE_STEP_MS);
+        assert_true(least_ms(lab, port, l) < RACE_STEP_MS);
 }
 
 /* Fills a listener's queue: what comes then gets no answer. Returns how many connections hold it. */
@@ -302,11 +307,7 @@ static void a_silent_address_is_not_waited_for(void **state) {
         rule(lab, range);
         resolves_to(lab, "127.0.0.1");
         resolves_to(lab, "127.0.0.2");
-        uint64_t before = nb_now_ms();
-        dial(lab, NAME, port);
-        assert_true(lab->fd >= 0);
-        assert_true(was_connected(l));
-        assert_in_range(nb_now_ms() - before, RACE_STEP_MS - 10, WAIT_MS / 2); /* the kernel itself would try for two minutes */
+        assert_in_range(least_ms(lab, port, l), RACE_STEP_MS - 10, 4 * RACE_STEP_MS);
         while (n > 0)
                 nb_close(fds[--n]);
         assert_true(was_connected(silent)); /* by those that filled it */
